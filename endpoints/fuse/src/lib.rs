@@ -1,0 +1,1 @@
+//! fuse: see ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+//! nbd: see ARCHITECTURE.md.

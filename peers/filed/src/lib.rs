@@ -1,0 +1,1 @@
+//! filed: see ARCHITECTURE.md.

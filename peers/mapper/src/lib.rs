@@ -1,0 +1,1 @@
+//! mapper: see ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+//! vlmc: see ARCHITECTURE.md.

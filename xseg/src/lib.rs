@@ -1,0 +1,1 @@
+//! xseg: see ARCHITECTURE.md.
