@@ -14,14 +14,17 @@ impl Status {
     pub fn kind(self) -> Option<ErrorKind> {
         match self {
             Status::DONE => None,
-            Status(number) => Some(ErrorKind::from_number(number).unwrap_or(ErrorKind::Corrupt)),
+            Status(number) => {
+                let known = u8::try_from(number).ok().and_then(ErrorKind::from_number);
+                Some(known.unwrap_or(ErrorKind::Corrupt))
+            }
         }
     }
 }
 
 impl From<ErrorKind> for Status {
     fn from(kind: ErrorKind) -> Status {
-        Status(kind.number())
+        Status(u32::from(kind.number()))
     }
 }
 
