@@ -12,6 +12,8 @@
 
 mod error;
 mod name;
+mod request;
 
 pub use error::{Action, ErrorKind, StoreError};
 pub use name::{NameError, ObjectName};
+pub use request::{Fence, LockState, Page, StoreOperation, StoreReply, StoreRequest, WriteMode};
