@@ -76,7 +76,7 @@ pub enum StoreOperation {
     /// The object becomes `size` bytes of another one, zero padded, all at once.
     Copy {
         /// The object to copy from.
-        source: ObjectName,
+        source: Box<ObjectName>,
         /// How many bytes of it.
         size: u64,
         /// Answer when bytes and name are durable.
