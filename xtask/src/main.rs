@@ -1,2 +1,123 @@
-//! Project tasks.
-fn main() {}
+//! The project's tasks, run as `cargo xtask TASK`.
+
+mod apt;
+mod checks;
+mod demo;
+mod licences;
+mod metadata;
+mod process;
+mod setup;
+mod suites;
+mod tally;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use suites::Selection;
+
+/// Every task there is.
+pub(crate) const TASKS: &[&str] = &["demo", "test", "ci", "tidy", "setup"];
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  demo [--keep] [--via KIND]
+        set up what is missing, build, and show what the project does, in a folder that is removed afterwards
+        --keep  leave the folder
+        --via   map volumes so (auto, fuse, nbd)
+  test [--fast-only | --slow-only | FILTER]
+        set up what is missing, then run every check and every test
+        --fast-only  without the tests in modules named `slow` and without the models
+        --slow-only  these alone
+        FILTER       only the tests whose names contain it, and no checks
+  ci    the same as test: what CI runs
+  tidy  the rules about the tree that no compiler holds
+        --accept-formats  record that docs/formats.md tells the formats as they are now
+  setup install what the other tasks need
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(if error.is::<Misused>() { 2 } else { 1 })
+        }
+    }
+}
+
+/// The words make no task.
+#[derive(Debug)]
+struct Misused(String);
+
+impl std::error::Error for Misused {}
+
+impl std::fmt::Display for Misused {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}\n\n{USAGE}", self.0)
+    }
+}
+
+/// Runs a task; true when all went well.
+fn run(words: &[&str]) -> Result<bool> {
+    match words {
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            Ok(true)
+        }
+        ["setup"] => {
+            [setup::Task::Test, setup::Task::Demo, setup::Task::Bench].into_iter().for_each(setup::prepare);
+            Ok(true)
+        }
+        ["demo", rest @ ..] => demo(rest),
+        ["test" | "ci"] => suites::run(&Selection::Everything),
+        ["test", "--fast-only"] => suites::run(&Selection::Fast),
+        ["test", "--slow-only"] => suites::run(&Selection::Slow),
+        ["test", filter] if !filter.starts_with('-') => suites::run(&Selection::Named((*filter).to_owned())),
+        ["tidy"] => checks::tidy_alone(),
+        ["tidy", "--accept-formats"] => tidy::accept_formats(&process::root()).map(|()| true),
+        _ => bail!(Misused(format!("there is no task \"{}\"", words.join(" ")))),
+    }
+}
+
+fn demo(mut words: &[&str]) -> Result<bool> {
+    let (mut is_kept, mut via) = (false, "auto");
+    loop {
+        words = match words {
+            [] => return demo::run(is_kept, via).map(|()| true),
+            ["--keep", rest @ ..] => {
+                is_kept = true;
+                rest
+            }
+            ["--via", kind, rest @ ..] => {
+                via = kind;
+                rest
+            }
+            [word, ..] => bail!(Misused(format!("demo does not know \"{word}\""))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_is_explained() {
+        assert!(TASKS.iter().all(|task| USAGE.contains(&format!("\n  {task} "))));
+    }
+
+    #[test]
+    fn words_that_make_no_task_are_misuse() {
+        for words in
+            [vec!["fly"], vec!["test", "--quickly"], vec!["tidy", "up", "now"], vec!["demo", "--quickly"]]
+        {
+            assert!(run(&words).unwrap_err().is::<Misused>());
+        }
+    }
+}

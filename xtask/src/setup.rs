@@ -1,0 +1,131 @@
+//! What the tasks need on a machine. It is looked for by what runs (commands, headers), not by package name,
+//! because the same command may come from another package; what is missing is installed.
+
+use std::path::Path;
+
+use crate::apt;
+use crate::process::{find, program, succeeds};
+
+/// A task that needs something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Task {
+    /// `cargo xtask demo`
+    Demo,
+    /// `cargo xtask test`
+    Test,
+    /// `cargo xtask bench`
+    Bench,
+}
+
+/// How one sees that something is there.
+enum Sign {
+    /// A command on PATH or in the system folders.
+    Command(&'static str),
+    /// A file.
+    File(&'static str),
+    /// A module that the system's own Python imports: another one may come first on PATH.
+    Python(&'static str),
+}
+
+/// Something that a task needs.
+struct Need {
+    sign: Sign,
+    package: &'static str,
+    why: &'static str,
+    tasks: &'static [Task],
+}
+
+const ALL: &[Task] = &[Task::Demo, Task::Test, Task::Bench];
+const DEMO_AND_TEST: &[Task] = &[Task::Demo, Task::Test];
+const TEST: &[Task] = &[Task::Test];
+const TEST_AND_BENCH: &[Task] = &[Task::Test, Task::Bench];
+
+const NEEDS: &[Need] = &[
+    need(Sign::Command("cc"), "gcc", "links programs, builds the C peer", ALL),
+    need(Sign::File("/usr/include/stdio.h"), "libc6-dev", "C headers", ALL),
+    need(Sign::Command("fusermount3"), "fuse3", "volumes as files", ALL),
+    need(Sign::Command("mkfs.ext4"), "e2fsprogs", "makes a file system", DEMO_AND_TEST),
+    need(Sign::Command("e2fsck"), "e2fsprogs", "checks a file system", DEMO_AND_TEST),
+    need(Sign::Command("debugfs"), "e2fsprogs", "reads a file system without mounting it", DEMO_AND_TEST),
+    need(Sign::Command("losetup"), "mount", "loop devices over volumes", DEMO_AND_TEST),
+    need(Sign::Command("mount"), "mount", "mounts a volume", DEMO_AND_TEST),
+    need(Sign::Command("nbdinfo"), "libnbd-bin", "an NBD client to test against", TEST),
+    need(Sign::Command("nbdcopy"), "libnbd-bin", "copies to and from NBD", DEMO_AND_TEST),
+    need(Sign::Command("qemu-img"), "qemu-utils", "an NBD client to test against", TEST),
+    need(Sign::Command("qemu-io"), "qemu-utils", "an NBD client to test against", TEST),
+    need(Sign::File("/usr/bin/python3"), "python3-minimal", "scripted NBD clients", TEST),
+    need(Sign::Python("nbd"), "python3-libnbd", "scripted NBD clients", TEST),
+    need(Sign::Command("fio"), "fio", "load on volumes, verified", TEST_AND_BENCH),
+    need(Sign::Command("nbdkit"), "nbdkit", "an NBD server to compare with", TEST_AND_BENCH),
+    need(
+        Sign::Command("qemu-storage-daemon"),
+        "qemu-system-common",
+        "a server to compare with",
+        &[Task::Bench],
+    ),
+];
+
+const fn need(sign: Sign, package: &'static str, why: &'static str, tasks: &'static [Task]) -> Need {
+    Need { sign, package, why, tasks }
+}
+
+impl Sign {
+    fn is_there(&self) -> bool {
+        match self {
+            Sign::Command(name) => find(name).is_some(),
+            Sign::File(path) => Path::new(path).exists(),
+            Sign::Python(module) => {
+                succeeds(program("/usr/bin/python3").arg("-c").arg(format!("import {module}")))
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Sign::Command(name) | Sign::File(name) => (*name).to_owned(),
+            Sign::Python(module) => format!("the Python module {module}"),
+        }
+    }
+}
+
+/// Sees to it that the machine has what a task needs, and says what it installs. What cannot be installed is
+/// said too, with what to do about it; whatever runs without it then still runs.
+pub(crate) fn prepare(task: Task) {
+    let missing = missing(task);
+    if missing.is_empty() {
+        return;
+    }
+    println!("This machine lacks, for this task:");
+    for need in &missing {
+        println!("  {:<24} {} (package {})", need.sign.name(), need.why, need.package);
+    }
+    let mut packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    packages.dedup();
+    apt::install(&packages);
+    for need in missing.iter().filter(|need| !need.sign.is_there()) {
+        println!("  still missing: {}; what needs it is skipped", need.sign.name());
+    }
+}
+
+fn missing(task: Task) -> Vec<&'static Need> {
+    NEEDS.iter().filter(|need| need.tasks.contains(&task) && !need.sign.is_there()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signs_are_seen_by_what_is_there() {
+        assert!(Sign::Command("sh").is_there());
+        assert!(Sign::File("/proc/self/stat").is_there());
+        assert!(!Sign::Command("no-such-command-anywhere").is_there());
+        assert!(!Sign::Python("no_such_module").is_there());
+    }
+
+    #[test]
+    fn every_package_is_named_as_debian_names_packages() {
+        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
+        assert!(NEEDS.iter().all(|need| need.package.chars().all(is_name) && !need.tasks.is_empty()));
+    }
+}
