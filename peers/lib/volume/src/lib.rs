@@ -1,1 +1,40 @@
-//! volume: see ARCHITECTURE.md.
+//! The model of volumes: maps, their bytes at rest, and how they change.
+//!
+//! ```text
+//!   VOLUME (root) ── top ──▶ n.… (inner) ──▶ n.… (leaf) ── entry ──▶ b.… (block)
+//!      └─ log_sequence ──▶ l.… (what changed since the root was written)
+//! ```
+//!
+//! No I/O, no clock, no threads: it says which objects to read and to write, and takes their bytes. Same input, same output.
+
+mod entry;
+mod error;
+mod legacy;
+mod log;
+mod map;
+mod name;
+mod node;
+mod released;
+mod root;
+mod split;
+mod tree;
+
+pub use entry::{ENTRY_BYTES, Entry, MapEntry};
+pub use error::{FormatError, Problem, VolumeError};
+pub use legacy::{Header, LEGACY_BLOCK_SIZE, LegacyMap, LegacyVersion, ObjectRange, ZERO_BLOCK};
+pub use log::{BootId, Change, LOG_HEADER_BYTES, LOG_LIMIT, LOG_RECORD_BYTES, Log, LogAppend, LogChain};
+pub use map::{
+    ALLOCATING_LIMIT, Allocation, DIRTY_LIMIT, Map, Plan, Purpose, Tail, WANTED_LIMIT, Wanted, Writability,
+};
+pub use name::{
+    BlockIndex, Checkpoint, Generation, LogSequence, OBJECT_NAME_MAX, ObjectName, ParsedName,
+    VOLUME_NAME_MAX, VOLUME_NAME_MIN, VolumeId, VolumeName,
+};
+pub use node::{FANOUT, HEIGHT_MAX, Leaf, NODE_BYTES_MAX, Node, NodeKey, NodeRef};
+pub use released::RELEASED_LIMIT;
+pub use root::{
+    BLOCK_SIZE_MAX, BLOCK_SIZE_MIN, MAGIC, NewVolume, ROOT_BYTES, RequestId, Root, RootState, SESSION_SPAN,
+    SIZE_MAX, check_block_size, check_size,
+};
+pub use split::{BlockPart, split, whole_blocks};
+pub use tree::Write;

@@ -1,0 +1,272 @@
+//! Beginning and ending changes, so that what is at rest is whole at every step.
+
+use super::{DIRTY_LIMIT, LogAppend, Map, ObjectName, RootState, SESSION_SPAN, VolumeError, VolumeId};
+use crate::log::{BootId, LOG_LIMIT, LogWriter};
+use crate::name::{Checkpoint, Generation, LogSequence};
+use crate::released::RELEASED_LIMIT;
+use crate::root::{RequestId, Root};
+use crate::tree::Write;
+
+/// Where a map is between reading and changing.
+///
+/// Reading → (begin, done) → Changing, or Recovering if the last session ended badly → (checkpoint, done) → Changing,
+/// or Reading when it closes. Building → (checkpoint, done) → Reading.
+#[derive(Debug)]
+pub(super) enum Session {
+    /// Nothing may be changed. `replayed`: up to which log, if the root names some.
+    Reading { replayed: Option<LogSequence> },
+    /// There is no root at rest yet, or one of the original.
+    Building,
+    /// Replayed; a checkpoint is due, because nobody may append to the logs of a session that ended badly.
+    Recovering { log: LogSequence, boot: BootId, old_logs: LogSequence },
+    /// Changes are logged. `resized`: the root must say so before the next change.
+    Changing { log: LogWriter, old_records: u64, resized: bool },
+}
+
+/// A plan that is being carried out.
+#[derive(Debug)]
+pub(super) struct Flight {
+    root: Root,
+    /// What follows; `None`: changes go on.
+    next: Option<Session>,
+}
+
+/// What a checkpoint is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Go on changing.
+    Continue,
+    /// Go on changing, and leave the tree to a snapshot: from now on all of it is shared.
+    Share,
+    /// End the session.
+    Close,
+}
+
+/// What to write, in this order, and then to delete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The end of the log: durable before anything is appended to the next one.
+    pub seal: Option<LogAppend>,
+    /// Nodes: new objects (EXCLUSIVE) in the map store, durable before the root is written.
+    pub writes: Vec<Write>,
+    /// The root: under the volume's name, with REPLACE, durable before [`Map::done`].
+    pub root: Vec<u8>,
+    /// Then, in the map store: logs and nodes that nothing refers to any more. A missing one is no error.
+    pub map_deletes: Vec<ObjectName>,
+    /// Then, in the block store: blocks that nothing refers to any more. Reads that were under way may still want them.
+    pub block_deletes: Vec<ObjectName>,
+}
+
+impl Map {
+    /// Begins to change the map. `boot` is that of this machine, now.
+    ///
+    /// # Errors
+    /// [`VolumeError::ReadOnly`]; [`VolumeError::State`] if it has begun, must be replayed or upgraded first, or is no volume.
+    pub fn begin(&mut self, boot: BootId, cause: RequestId) -> Result<Plan, VolumeError> {
+        let refuse = |reason| Err(VolumeError::State { action: "begin a session", reason });
+        let Session::Reading { replayed } = self.session else { return refuse("it has begun") };
+        if self.flight.is_some() {
+            return refuse("a checkpoint is under way");
+        }
+        if self.legacy.is_some() {
+            return refuse("the original's map must be upgraded first");
+        }
+        let next = match (self.root.state, replayed) {
+            (RootState::Clean, _) => {
+                self.root.log_sequence.0 += 1;
+                let log = LogWriter::new(self.root.id, self.root.log_sequence, boot);
+                Session::Changing { log, old_records: 0, resized: false }
+            }
+            (RootState::Changing, Some(old_logs)) => self.recover(boot, old_logs),
+            (RootState::Changing, None) => return refuse("its logs must be replayed first"),
+            (RootState::ReadOnly, _) => return Err(VolumeError::ReadOnly),
+            (RootState::Deleted | RootState::Moved, _) => return refuse("there is no volume"),
+        };
+        self.root.state = RootState::Changing;
+        self.root.last_request = cause;
+        let root = self.root.encode();
+        self.flight = Some(Flight { root: self.root.clone(), next: Some(next) });
+        Ok(Plan { seal: None, writes: Vec::new(), root, map_deletes: Vec::new(), block_deletes: Vec::new() })
+    }
+
+    /// Starts beyond every number that the last session may have used. The root still names its logs.
+    fn recover(&mut self, boot: BootId, old_logs: LogSequence) -> Session {
+        let settled = self.root.settled();
+        self.root.generation = settled.generation;
+        self.root.checkpoint = settled.checkpoint;
+        Session::Recovering { log: settled.log_sequence, boot, old_logs }
+    }
+
+    /// Takes over a map of the original whose leaves are all loaded; the first checkpoint writes it in our format.
+    ///
+    /// # Errors
+    /// [`VolumeError::NotLoaded`]; [`VolumeError::State`] if it is none of the original's, or deleted.
+    pub fn upgrade(&mut self, id: VolumeId, cause: RequestId) -> Result<(), VolumeError> {
+        if self.legacy.is_none() || !self.root.state.is_live() {
+            return Err(VolumeError::State { action: "upgrade", reason: "there is nothing to upgrade" });
+        }
+        self.tree.adopt_legacy().map_err(VolumeError::NotLoaded)?;
+        self.legacy = None;
+        self.root.is_legacy = false;
+        self.root.id = id;
+        self.root.last_request = cause;
+        self.session = Session::Building;
+        Ok(())
+    }
+
+    /// Records that all changes so far are to be durable; [`Map::take_log`] then ends in a commit, if anything changed.
+    pub fn commit(&mut self) {
+        if let Session::Changing { log, .. } = &mut self.session {
+            log.commit();
+        }
+    }
+
+    /// What was logged since the last call. Answer no change before its append, and all earlier ones, are written.
+    pub fn take_log(&mut self) -> Option<LogAppend> {
+        match &mut self.session {
+            Session::Changing { log, .. } => log.take(),
+            Session::Reading { .. } | Session::Building | Session::Recovering { .. } => None,
+        }
+    }
+
+    /// Whether changes may be made; if not, [`Map::begin`], or carry the plan out that is under way.
+    pub fn is_changing(&self) -> bool {
+        matches!(self.session, Session::Changing { resized: false, .. })
+    }
+
+    /// Whether a checkpoint is due: changes will be refused if it does not come.
+    pub fn needs_checkpoint(&self) -> bool {
+        if self.flight.is_some() {
+            return false;
+        }
+        match &self.session {
+            Session::Reading { .. } => false,
+            Session::Building | Session::Recovering { .. } | Session::Changing { resized: true, .. } => true,
+            Session::Changing { log, .. } => {
+                self.logged(log) >= LOG_LIMIT
+                    || self.tree.dirty_leaves() >= DIRTY_LIMIT
+                    || self.released.len() >= RELEASED_LIMIT / 2
+                    || self.root.generation.0 - self.at_rest.generation.0 >= SESSION_SPAN / 2
+            }
+        }
+    }
+
+    /// Records since the last checkpoint, in the current log and in those before it that it follows.
+    pub(super) fn logged(&self, log: &LogWriter) -> u64 {
+        match &self.session {
+            Session::Changing { old_records, .. } => old_records + log.records(),
+            Session::Reading { .. } | Session::Building | Session::Recovering { .. } => log.records(),
+        }
+    }
+
+    /// Encodes all changes. Changes may go on at once, unless it is the first checkpoint of a session that recovers, the
+    /// size changed, or it closes: then they wait for [`Map::done`].
+    ///
+    /// # Errors
+    /// [`VolumeError::State`] if a plan is under way, nothing has begun, or blocks are still being allocated when it closes.
+    pub fn checkpoint(&mut self, purpose: Purpose, cause: RequestId) -> Result<Plan, VolumeError> {
+        let refuse = |reason| Err(VolumeError::State { action: "checkpoint", reason });
+        if self.flight.is_some() {
+            return refuse("another one is under way");
+        }
+        if purpose == Purpose::Close && !self.allocating.is_empty() {
+            return refuse("blocks are being allocated");
+        }
+        let old = self.root.log_sequence;
+        let (seal, next, old_logs) = match &self.session {
+            Session::Reading { .. } => return refuse("no session has begun"),
+            Session::Building => (None, Some(Session::Reading { replayed: None }), old),
+            &Session::Recovering { log, boot, old_logs } => {
+                self.root.log_sequence = log;
+                (None, Some(self.after_recovery(purpose, log, boot)), old_logs)
+            }
+            Session::Changing { .. } => self.turn_log(purpose),
+        };
+        let mut map_deletes: Vec<_> =
+            (old.0..old_logs.0).map(|at| ObjectName::log(self.root.id, LogSequence(at))).collect();
+        let writes = self.write_tree();
+        self.restate(purpose, cause);
+        let (block_deletes, nodes) = self.released.take(self.root.id);
+        map_deletes.extend(nodes);
+        let root = self.root_to_write();
+        let bytes = root.encode();
+        self.flight = Some(Flight { root, next });
+        Ok(Plan { seal, writes, root: bytes, map_deletes, block_deletes })
+    }
+
+    fn after_recovery(&self, purpose: Purpose, log: LogSequence, boot: BootId) -> Session {
+        match purpose {
+            Purpose::Close => Session::Reading { replayed: None },
+            Purpose::Continue | Purpose::Share => {
+                let log = LogWriter::new(self.root.id, log, boot);
+                Session::Changing { log, old_records: 0, resized: false }
+            }
+        }
+    }
+
+    /// Seals the log and turns to the next one, so that changes can go on while nodes are written.
+    fn turn_log(&mut self, purpose: Purpose) -> (Option<LogAppend>, Option<Session>, LogSequence) {
+        let Session::Changing { log, old_records, .. } = &mut self.session else {
+            return (None, None, self.root.log_sequence);
+        };
+        let used = log.records() > 0;
+        let old_logs = LogSequence(log.sequence().0 + u64::from(used));
+        if purpose == Purpose::Close {
+            self.root.log_sequence = log.sequence();
+            self.session = Session::Reading { replayed: None };
+            return (None, Some(Session::Reading { replayed: None }), old_logs);
+        }
+        let mut seal = None;
+        if used {
+            log.seal();
+            seal = log.take();
+            *old_records = log.records();
+            *log = log.next();
+        }
+        self.root.log_sequence = log.sequence();
+        (seal, None, old_logs)
+    }
+
+    fn write_tree(&mut self) -> Vec<Write> {
+        let owned = self.ownership();
+        self.root.checkpoint = Checkpoint(self.root.checkpoint.0 + 1);
+        let (height, top, writes) =
+            self.tree.write(self.root.id, self.root.checkpoint, &owned, &mut self.released);
+        (self.root.height, self.root.top) = (height, top);
+        writes
+    }
+
+    fn restate(&mut self, purpose: Purpose, cause: RequestId) {
+        self.root.last_request = cause;
+        if purpose == Purpose::Close && self.root.state == RootState::Changing {
+            self.root.state = RootState::Clean;
+        }
+        if purpose == Purpose::Share {
+            self.allocating.clear();
+            self.root.generation.0 += 1;
+            self.root.shared_before = self.root.generation;
+            self.root.shared_checkpoint = self.root.checkpoint;
+        }
+    }
+
+    /// The root never claims a generation beyond one that is still being allocated: a collector would take that block
+    /// for one that nobody wants.
+    fn root_to_write(&self) -> Root {
+        let oldest = self.allocating.values().copied().min().unwrap_or(self.root.generation);
+        Root { generation: Generation(oldest.0.min(self.root.generation.0)), ..self.root.clone() }
+    }
+
+    /// The plan was carried out: its root is durable.
+    pub fn done(&mut self) {
+        let Some(flight) = self.flight.take() else { return };
+        self.at_rest = flight.root;
+        match (flight.next, &mut self.session) {
+            (Some(next), _) => self.session = next,
+            (None, Session::Changing { old_records, resized, .. }) => {
+                *old_records = 0;
+                *resized = false;
+            }
+            (None, Session::Reading { .. } | Session::Building | Session::Recovering { .. }) => {}
+        }
+    }
+}
