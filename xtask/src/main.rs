@@ -1,6 +1,7 @@
 //! The project's tasks, run as `cargo xtask TASK`.
 
 mod apt;
+mod bench;
 mod checks;
 mod demo;
 mod licences;
@@ -18,7 +19,7 @@ use anyhow::{Result, bail};
 use suites::Selection;
 
 /// Every task there is.
-pub(crate) const TASKS: &[&str] = &["demo", "test", "ci", "tidy", "setup"];
+pub(crate) const TASKS: &[&str] = &["demo", "test", "ci", "tidy", "bench", "setup"];
 
 const USAGE: &str = "\
 usage: cargo xtask TASK
@@ -35,6 +36,8 @@ usage: cargo xtask TASK
   ci    the same as test: what CI runs
   tidy  the rules about the tree that no compiler holds
         --accept-formats  record that docs/formats.md tells the formats as they are now
+  bench [--rounds N] [--seconds N]
+        figures, beside those of others in the same run
   setup install what the other tasks need
 ";
 
@@ -79,6 +82,7 @@ fn run(words: &[&str]) -> Result<bool> {
         ["test", "--fast-only"] => suites::run(&Selection::Fast),
         ["test", "--slow-only"] => suites::run(&Selection::Slow),
         ["test", filter] if !filter.starts_with('-') => suites::run(&Selection::Named((*filter).to_owned())),
+        ["bench", rest @ ..] => bench(rest),
         ["tidy"] => checks::tidy_alone(),
         ["tidy", "--accept-formats"] => tidy::accept_formats(&process::root()).map(|()| true),
         _ => bail!(Misused(format!("there is no task \"{}\"", words.join(" ")))),
@@ -103,6 +107,22 @@ fn demo(mut words: &[&str]) -> Result<bool> {
     }
 }
 
+fn bench(words: &[&str]) -> Result<bool> {
+    let mut effort = bench::Effort::default();
+    for pair in words.chunks(2) {
+        let number =
+            pair.get(1).and_then(|word| word.parse().ok()).filter(|number| (1..=1000).contains(number));
+        match (pair[0], number) {
+            ("--rounds", Some(number)) => effort.rounds = number,
+            ("--seconds", Some(number)) => effort.seconds = number,
+            (word, _) => {
+                bail!(Misused(format!("bench does not know \"{word}\", or it lacks a number from 1 to 1000")))
+            }
+        }
+    }
+    bench::run(effort).map(|()| true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,9 +134,13 @@ mod tests {
 
     #[test]
     fn words_that_make_no_task_are_misuse() {
-        for words in
-            [vec!["fly"], vec!["test", "--quickly"], vec!["tidy", "up", "now"], vec!["demo", "--quickly"]]
-        {
+        for words in [
+            vec!["fly"],
+            vec!["test", "--quickly"],
+            vec!["tidy", "up", "now"],
+            vec!["demo", "--quickly"],
+            vec!["bench", "--rounds"],
+        ] {
             assert!(run(&words).unwrap_err().is::<Misused>());
         }
     }
