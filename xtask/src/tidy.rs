@@ -5,6 +5,7 @@ mod decisions;
 mod formats;
 mod layers;
 mod links;
+mod manifests;
 mod size;
 mod tasks;
 mod tree;
@@ -52,6 +53,7 @@ pub(crate) fn check(root: &Path, packages: &[Package]) -> Result<Vec<Finding>> {
         formats::check,
         decisions::check,
         links::check,
+        manifests::check,
         tasks::check,
     ] {
         findings.extend(rule(&tree));
