@@ -1,1 +1,85 @@
-//! xseg: see ARCHITECTURE.md.
+//! The transport of one machine: requests with data, handed from process to process in shared memory.
+//!
+//! A [`Segment`] is a file in `/dev/shm` that every process of a stack maps. A process binds a [`Port`] on it,
+//! allocates requests ([`Held`]) from what the port reserved, submits them to other ports, and receives what was sent
+//! to its own. Nothing is copied: a server works in the buffer of its client, and lends ranges of it on
+//! ([`Port::allocate_child`]). Any process may die at any instruction; its successor is served what it left.
+//!
+//! ```
+//! use xseg::{Geometry, PortNumber, Received, Reserve, Segment};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let segment = Segment::private(Geometry::new(16, 8, 256, 4 << 20)?)?;
+//! let mut server = segment.bind(PortNumber(1), Reserve { requests: 16, bytes: 0 })?;
+//! let mut client = segment.bind_dynamic(Reserve { requests: 16, bytes: 1 << 20 })?;
+//!
+//! let mut request = client.allocate(4096)?;
+//! request.set_op(2);
+//! request.set_target(b"volume")?;
+//! request.write(0, b"some bytes")?;
+//! client.submit(request, PortNumber(1))?;
+//!
+//! server.wait(None);
+//! if let Some(Received::Request(mut request)) = server.receive() {
+//!     let mut bytes = [0; 10];
+//!     request.read(0, &mut bytes)?;
+//!     assert_eq!(&bytes, b"some bytes");
+//!     request.set_serviced(10);
+//!     server.respond(request)?;
+//! }
+//!
+//! client.wait(None);
+//! if let Some(Received::Reply(reply)) = client.receive() {
+//!     assert_eq!((reply.status(), reply.serviced()), (0, 10));
+//!     client.free(reply);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It never knows what an operation means, never blocks but in [`Port::wait`], and never trusts a byte of the segment:
+//! whatever another process writes there, the worst that comes of it is an error. The design is in
+//! `docs/protocols.md`, section 1; the layout in [`abi`].
+
+pub mod abi;
+mod bytes;
+mod error;
+mod geometry;
+mod held;
+mod inbox;
+mod inspect;
+mod kill;
+mod local;
+mod memory;
+mod passing;
+mod pool;
+mod port;
+mod process;
+mod reap;
+mod receiver;
+mod recovery;
+mod segment;
+mod shared;
+mod slabs;
+mod state;
+mod sync;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod wait;
+
+pub use bytes::{Argument, Name, ShortBytes};
+pub use error::{Error, ErrorKind, Result};
+pub use geometry::{Geometry, MAX_ARENA_BYTES, MAX_PORTS, MAX_REQUESTS};
+pub use held::{Held, RequestId};
+pub use inspect::{Finding, PortInfo, RequestInfo};
+pub use memory::{RawBuffer, RawFutex};
+pub use passing::{Refused, STATUS_UNAVAILABLE};
+pub use port::{Port, PortNumber, Reserve, Submitter};
+pub use reap::Reaped;
+pub use receiver::{Received, Receiver};
+pub use recovery::FLAG_ABANDONABLE;
+pub use segment::Segment;
+pub use state::Phase;
+pub use trace::{Event, Step};
+pub use wait::{Waker, Woken};

@@ -1,0 +1,297 @@
+//! The receiving half of a port.
+
+use std::{
+    cell::Cell,
+    collections::{HashSet, VecDeque},
+    fmt,
+    marker::PhantomData,
+    mem::offset_of,
+    sync::Arc,
+    time::Instant,
+};
+
+use crate::{
+    abi::{INBOX_FIRST, Slot},
+    held::{Control, Held},
+    inbox::{Cells, Taken, abandoned, adopt, disarm, take},
+    kill::step,
+    local::{Local, Mark},
+    memory::RawFutex,
+    passing::{self, Refused, STATUS_CORRUPT, STATUS_UNAVAILABLE, answer_for},
+    port::{Leave, PortNumber},
+    process::Census,
+    state::{Phase, State},
+    sync::Ordering,
+    trace::{Step, trace},
+    wait::{self, Spin, Waker, Woken},
+};
+
+/// What a port received.
+#[must_use = "a dropped request is answered with an error"]
+#[derive(Debug)]
+pub enum Received {
+    /// Somebody asks: serve it, then respond.
+    Request(Held),
+    /// An answer: to a request of our own (then [`Held::is_home`]), or to one we forwarded (then respond).
+    Reply(Held),
+}
+
+/// The receiving half of a port: receives, responds, frees. One thread's, like the port.
+pub struct Receiver {
+    pub(crate) local: Arc<Local>,
+    /// Out of the inbox, not handed out yet.
+    batch: VecDeque<Taken>,
+    /// Requests that wait until the orphans are home.
+    held_back: VecDeque<Taken>,
+    /// The port's own requests, of an earlier owner, that must be home before anything is served.
+    waited_for: HashSet<u32>,
+    /// The port's own slots that are free once they are.
+    freed_then: Vec<u32>,
+    /// Requests received so far.
+    order: u64,
+    spin: Spin,
+    _leave: Arc<Leave>,
+    _one_thread: PhantomData<Cell<()>>,
+}
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Receiver({})", self.number())
+    }
+}
+
+impl Receiver {
+    pub(crate) fn new(local: Arc<Local>, leave: Arc<Leave>, accepted: VecDeque<Taken>) -> Receiver {
+        let mut receiver = Receiver {
+            local,
+            batch: accepted,
+            held_back: VecDeque::new(),
+            waited_for: HashSet::new(),
+            freed_then: Vec::new(),
+            order: 0,
+            spin: Spin::new(),
+            _leave: leave,
+            _one_thread: PhantomData,
+        };
+        receiver.number_batch(0);
+        receiver
+    }
+
+    /// Serve nothing before these requests are home; then free those.
+    pub(crate) fn recover(&mut self, waited_for: HashSet<u32>, freed_then: Vec<u32>) {
+        self.waited_for = waited_for;
+        self.freed_then = freed_then;
+        self.end_recovery();
+    }
+
+    /// The number of the port.
+    pub fn number(&self) -> PortNumber {
+        PortNumber(self.local.me.port)
+    }
+
+    /// The next request or reply, in the order in which they were sent; `None` if there is none now.
+    pub fn receive(&mut self) -> Option<Received> {
+        loop {
+            if self.local.take_dropped() {
+                self.answer_dropped();
+            }
+            if self.batch.is_empty() {
+                self.fill();
+            }
+            let taken = self.batch.pop_front()?;
+            if let Some(received) = self.deliver(taken) {
+                return Some(received);
+            }
+        }
+    }
+
+    /// Waits until there is something to receive, a waker was called, or the deadline passed.
+    pub fn wait(&mut self, deadline: Option<Instant>) -> Woken {
+        if !self.batch.is_empty() {
+            return Woken::Inbox;
+        }
+        wait::wait(&self.local, &mut self.spin, deadline)
+    }
+
+    /// Says in the inbox word that the owner sleeps. True: the word now holds [`RawFutex::SLEEPING`], it is safe to
+    /// block elsewhere until it changes. False: there is something to receive, or a waker was called.
+    pub fn arm(&mut self) -> bool {
+        self.batch.is_empty() && wait::try_arm(&self.local)
+    }
+
+    /// Says that the owner is awake. Whether a waker was called since.
+    pub fn disarm(&mut self) -> bool {
+        disarm(&*self.local.shared, self.local.me.port);
+        self.local.take_woken()
+    }
+
+    /// The address of the word to block on after [`Receiver::arm`].
+    pub fn futex_word(&self) -> RawFutex {
+        self.local.shared.map.raw_futex(self.local.shared.inbox_at(self.local.me.port))
+    }
+
+    /// Wakes this port's owner, from any thread.
+    pub fn waker(&self) -> Waker {
+        Waker { local: Arc::clone(&self.local) }
+    }
+
+    /// Answers an accepted request, or passes on a reply that came through here.
+    ///
+    /// # Errors
+    /// As [`Port::respond`](crate::Port::respond).
+    pub fn respond(&mut self, held: Held) -> Result<(), Refused> {
+        passing::respond(&self.local, held)
+    }
+
+    /// Passes an accepted request on, so that its reply comes back through here.
+    ///
+    /// # Errors
+    /// As [`Port::submit`](crate::Port::submit).
+    pub fn forward(&mut self, held: Held, to: PortNumber) -> Result<(), Refused> {
+        passing::submit(&self.local, held, to)
+    }
+
+    /// Frees a request that came home; the submitting half gets the slot. An accepted one is answered with status 7.
+    pub fn free(&mut self, held: Held) {
+        drop(held);
+    }
+
+    /// Takes what is in the inbox, and does an audit if one is due.
+    fn fill(&mut self) {
+        let local = Arc::clone(&self.local);
+        let shared = &*local.shared;
+        let port = local.me.port;
+        let is_audit_due = shared.audit(port).load(Ordering::Relaxed) != 0;
+        if !is_audit_due && shared.inbox(port).load(Ordering::Relaxed) < INBOX_FIRST {
+            return;
+        }
+        let mut suspects = Vec::new();
+        if is_audit_due {
+            shared.audit(port).swap(0, Ordering::AcqRel);
+            let mut census = Census::default();
+            suspects = abandoned(shared, port, |holder| shared.is_gone(holder, &mut census));
+        }
+        let start = self.batch.len();
+        take(shared, local.me, &mut self.batch, |slot, state| is_expected(&local, slot, state));
+        for suspect in suspects {
+            if local.is_marked(suspect.0, Mark::Away) {
+                self.batch.extend(adopt(shared, local.me, suspect));
+            }
+        }
+        self.number_batch(start);
+    }
+
+    /// Notes the order of arrival in the requests, for the next owner, and that they are here.
+    fn number_batch(&mut self, start: usize) {
+        for taken in self.batch.range(start..) {
+            self.order += 1;
+            self.local.set_mark(taken.slot, Mark::Held);
+            let order = self.local.shared.slot64(taken.slot, offset_of!(Slot, order));
+            order.store(self.order << 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes of a slot what its receiver sees. `None` if it is not for the receiver.
+    fn deliver(&mut self, taken: Taken) -> Option<Received> {
+        let Taken { slot, state, from } = taken;
+        let is_own = self.local.is_own(slot);
+        let Some(control) = Control::load(&self.local, slot, state.reply) else {
+            self.reject(slot, state);
+            return None;
+        };
+        if !is_own && state.depth == 0 {
+            self.free_foreign(slot);
+            return None;
+        }
+        let is_older = is_own && control.incarnation != self.local.me.incarnation;
+        let is_home = is_own && state.depth == 0;
+        if is_older || (is_home && control.serial != self.local.serial(slot)) {
+            self.take_orphan(slot, is_older);
+            return None;
+        }
+        if !state.reply && !self.waited_for.is_empty() {
+            self.held_back.push_back(taken);
+            return None;
+        }
+        let mut held = Held { local: Arc::clone(&self.local), slot, state, from, control };
+        if is_home {
+            self.come_home(&mut held);
+        } else {
+            let order = self.local.shared.slot64(slot, offset_of!(Slot, order));
+            order.store(order.load(Ordering::Relaxed) | 1, Ordering::Relaxed);
+        }
+        step("receive: handed out");
+        let kind = if state.reply { Step::Return } else { Step::Accept };
+        trace(&self.local, kind, slot, from);
+        Some(if state.reply { Received::Reply(held) } else { Received::Request(held) })
+    }
+
+    /// The buffer of our own request is where we know it to be, whatever the slot says.
+    fn come_home(&self, held: &mut Held) {
+        let (at, bytes) = self.local.buffer(held.slot);
+        if held.control.parent == 0 {
+            (held.control.at, held.control.bytes) = (at, bytes);
+        }
+        self.local.child_returns(held.slot);
+    }
+
+    /// A request of an earlier owner came home: nobody waits for its answer.
+    fn take_orphan(&mut self, slot: u32, is_older: bool) {
+        if !is_older {
+            self.local.shared.anomaly();
+        }
+        self.local.child_returns(slot);
+        self.local.give_back(slot);
+        if self.waited_for.remove(&slot) {
+            self.end_recovery();
+        }
+    }
+
+    /// A reply to an earlier owner of this dynamic port: nobody waits for it, and its slab is nobody's.
+    fn free_foreign(&mut self, slot: u32) {
+        self.local.set_mark(slot, Mark::Away);
+        let me = self.local.me;
+        self.local.shared.state(slot).store(State::free(me.port, me.incarnation).encode(), Ordering::Release);
+    }
+
+    fn end_recovery(&mut self) {
+        if !self.waited_for.is_empty() {
+            return;
+        }
+        for slot in self.freed_then.drain(..) {
+            self.local.give_back(slot);
+        }
+        self.held_back.append(&mut self.batch);
+        std::mem::swap(&mut self.held_back, &mut self.batch);
+    }
+
+    /// A request whose control words make no sense.
+    fn reject(&mut self, slot: u32, state: State) {
+        self.local.shared.anomaly();
+        if self.local.is_own(slot) && state.depth == 0 {
+            self.take_orphan(slot, true);
+        } else {
+            self.local.set_mark(slot, Mark::Away);
+            answer_for(&self.local.shared, self.local.me, slot, state, STATUS_CORRUPT);
+        }
+    }
+
+    fn answer_dropped(&mut self) {
+        while let Some((slot, state)) = self.local.dropped.pop() {
+            self.local.set_mark(slot, Mark::Away);
+            answer_for(&self.local.shared, self.local.me, slot, state, STATUS_UNAVAILABLE);
+        }
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.answer_dropped();
+    }
+}
+
+/// Whether a request in our inbox may be there.
+fn is_expected(local: &Local, slot: u32, state: State) -> bool {
+    let is_whole = state.reply || state.depth > 0;
+    state.phase == Phase::Passing && is_whole && local.is_marked(slot, Mark::Away)
+}

@@ -1,0 +1,152 @@
+//! Waiting for an inbox: spin for a bounded time while that pays, then sleep on the inbox word.
+
+use std::{
+    hint::spin_loop,
+    num::NonZero,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustix::{thread::futex, time::Timespec};
+
+use crate::{
+    abi::{INBOX_FIRST, INBOX_SLEEPING},
+    inbox::{Cells, arm, disarm},
+    local::Local,
+    sync::Ordering,
+};
+
+/// Longest spin before a sleep.
+const SPIN: Duration = Duration::from_micros(20);
+/// Longest sleep at a stretch: a pusher may have died between its push and its wake-up call.
+const NAP: Duration = Duration::from_secs(1);
+/// Looks at the word between two looks at the clock.
+const LOOKS: u32 = 64;
+/// Spins in vain double the waits until the next try, up to two to this power.
+const MAX_BACKOFF: u32 = 6;
+
+/// Why a wait returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// Something is there for `receive`.
+    Inbox,
+    /// A [`Waker`] was called.
+    Waker,
+    /// The deadline passed.
+    Deadline,
+}
+
+/// Makes the wait of a port's owner return, from any thread of its process.
+#[derive(Clone, Debug)]
+pub struct Waker {
+    pub(crate) local: Arc<Local>,
+}
+
+impl Waker {
+    /// Wakes the owner; if it does not wait now, its next wait returns at once.
+    pub fn wake(&self) {
+        self.local.wake();
+    }
+}
+
+/// How well spinning went lately.
+#[derive(Debug)]
+pub(crate) struct Spin {
+    /// Spins in vain since the last good one.
+    failures: u32,
+    /// Waits to go without spinning.
+    skip: u32,
+    is_allowed: bool,
+}
+
+impl Spin {
+    pub(crate) fn new() -> Spin {
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Spin { failures: 0, skip: 0, is_allowed: processors > 1 }
+    }
+
+    /// Spins, if that paid lately, until `is_ready` or the time is over. Whether it is ready.
+    fn run(&mut self, is_ready: impl Fn() -> bool) -> bool {
+        if !self.is_allowed {
+            return false;
+        }
+        if self.skip > 0 {
+            self.skip -= 1;
+            return false;
+        }
+        let start = Instant::now();
+        loop {
+            for _ in 0..LOOKS {
+                if is_ready() {
+                    self.failures = 0;
+                    return true;
+                }
+                spin_loop();
+            }
+            if start.elapsed() >= SPIN {
+                break;
+            }
+        }
+        self.failures = (self.failures + 1).min(MAX_BACKOFF);
+        self.skip = (1 << self.failures) - 1;
+        false
+    }
+}
+
+/// Whether the owner has a reason to be awake.
+pub(crate) fn has_reason(local: &Local) -> bool {
+    let shared = &*local.shared;
+    shared.inbox(local.me.port).load(Ordering::Relaxed) >= INBOX_FIRST
+        || shared.audit(local.me.port).load(Ordering::Relaxed) != 0
+        || local.is_pending()
+}
+
+/// Says that the owner sleeps, unless it has a reason to be awake. Whether it may sleep.
+pub(crate) fn try_arm(local: &Local) -> bool {
+    let armed = arm(&*local.shared, local.me.port);
+    if armed && has_reason(local) {
+        disarm(&*local.shared, local.me.port);
+        return false;
+    }
+    armed
+}
+
+/// Waits until there is something in the inbox, a waker was called, or the deadline passed.
+pub(crate) fn wait(local: &Local, spin: &mut Spin, deadline: Option<Instant>) -> Woken {
+    loop {
+        if local.take_woken() {
+            return Woken::Waker;
+        }
+        if has_reason(local) {
+            return Woken::Inbox;
+        }
+        let Some(nap) = time_left(deadline) else { return Woken::Deadline };
+        if spin.run(|| has_reason(local)) {
+            continue;
+        }
+        if try_arm(local) {
+            sleep(local, nap);
+        }
+        disarm(&*local.shared, local.me.port);
+    }
+}
+
+/// Time until the deadline, a nap at most; `None` if it passed.
+fn time_left(deadline: Option<Instant>) -> Option<Duration> {
+    let Some(deadline) = deadline else { return Some(NAP) };
+    let left = deadline.checked_duration_since(Instant::now())?;
+    (!left.is_zero()).then_some(left.min(NAP))
+}
+
+fn sleep(local: &Local, nap: Duration) {
+    let timeout = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let timeout = timespec(nap).unwrap_or(timeout);
+    let word = local.shared.inbox(local.me.port);
+    // Any reason to wake up, a signal too, is found out by looking again.
+    let _ = futex::wait(word, futex::Flags::empty(), INBOX_SLEEPING, Some(&timeout));
+}
+
+fn timespec(duration: Duration) -> Option<Timespec> {
+    let tv_sec = i64::try_from(duration.as_secs()).ok()?;
+    Some(Timespec { tv_sec, tv_nsec: i64::from(duration.subsec_nanos()) })
+}
