@@ -7,18 +7,22 @@
 //!
 //! No I/O, no clock, no threads: it says which objects to read and to write, and takes their bytes. Same input, same output.
 
+mod compare;
 mod entry;
 mod error;
 mod legacy;
 mod log;
 mod map;
+mod merkle;
 mod name;
 mod node;
 mod released;
 mod root;
 mod split;
 mod tree;
+mod walk;
 
+pub use compare::{Compare, Step};
 pub use entry::{ENTRY_BYTES, Entry, MapEntry};
 pub use error::{FormatError, Problem, VolumeError};
 pub use legacy::{Header, LEGACY_BLOCK_SIZE, LegacyMap, LegacyVersion, ObjectRange, ZERO_BLOCK};
@@ -26,6 +30,7 @@ pub use log::{BootId, Change, LOG_HEADER_BYTES, LOG_LIMIT, LOG_RECORD_BYTES, Log
 pub use map::{
     ALLOCATING_LIMIT, Allocation, DIRTY_LIMIT, Map, Plan, Purpose, Tail, WANTED_LIMIT, Wanted, Writability,
 };
+pub use merkle::Merkle;
 pub use name::{
     BlockIndex, Checkpoint, Generation, LogSequence, OBJECT_NAME_MAX, ObjectName, ParsedName,
     VOLUME_NAME_MAX, VOLUME_NAME_MIN, VolumeId, VolumeName,
@@ -38,3 +43,4 @@ pub use root::{
 };
 pub use split::{BlockPart, split, whole_blocks};
 pub use tree::Write;
+pub use walk::{LeafBlocks, Walk};

@@ -57,9 +57,9 @@ pub enum Writability {
 /// is whole at every step.
 #[derive(Debug)]
 pub struct Map {
-    /// As it is now.
-    root: Root,
-    /// As it was written last.
+    /// The root as it would be written now.
+    now: Root,
+    /// The root as it was written last.
     at_rest: Root,
     tree: Tree,
     legacy: Option<LegacyMap>,
@@ -92,7 +92,7 @@ impl Map {
     fn new(root: Root, tree: Tree, session: Session) -> Self {
         Self {
             at_rest: root.clone(),
-            root,
+            now: root,
             tree,
             legacy: None,
             session,
@@ -109,22 +109,22 @@ impl Map {
 
     /// Size in bytes, now.
     pub fn size(&self) -> u64 {
-        self.root.size
+        self.now.size
     }
 
     /// Bytes of a block.
     pub fn block_size(&self) -> u32 {
-        self.root.block_size
+        self.now.block_size
     }
 
     /// How many blocks the volume has, now.
     pub fn block_count(&self) -> u64 {
-        self.root.block_count()
+        self.now.block_count()
     }
 
     /// The generation that new blocks are named with, now.
     pub fn generation(&self) -> Generation {
-        self.root.generation
+        self.now.generation
     }
 
     /// Whether the map is one of the original's, not upgraded yet.
@@ -223,16 +223,16 @@ impl Map {
     pub fn writability(&self, index: BlockIndex) -> Result<Writability, VolumeError> {
         let entry = self.entry(index)?;
         let Some(name) = entry.object_name(index) else { return Ok(Writability::Hole) };
-        let is_frozen = self.root.state == RootState::ReadOnly;
+        let is_frozen = self.now.state == RootState::ReadOnly;
         let is_own = !is_frozen && self.ownership().has_block(&entry);
         Ok(if is_own { Writability::Writable(name) } else { Writability::Shared(name) })
     }
 
     fn ownership(&self) -> Ownership {
         Ownership {
-            id: self.root.id,
-            shared_before: self.root.shared_before,
-            shared_checkpoint: self.root.shared_checkpoint,
+            id: self.now.id,
+            shared_before: self.now.shared_before,
+            shared_checkpoint: self.now.shared_checkpoint,
         }
     }
 

@@ -49,9 +49,9 @@ impl Map {
             let reason = "too many blocks are being allocated";
             return Err(VolumeError::State { action: "allocate a block", reason });
         }
-        let written_at = self.root.generation;
+        let written_at = self.now.generation;
         self.allocating.insert(index, written_at);
-        Ok(Allocation { index, name: ObjectName::block(self.root.id, written_at, index), source, written_at })
+        Ok(Allocation { index, name: ObjectName::block(self.now.id, written_at, index), source, written_at })
     }
 
     /// Puts an allocated block in the map and records it in the log.
@@ -65,7 +65,7 @@ impl Map {
             return Err(VolumeError::Overtaken(index));
         }
         self.check_changing("set a block")?;
-        let entry = Entry::Object { owner: self.root.id, written_at: allocation.written_at };
+        let entry = Entry::Object { owner: self.now.id, written_at: allocation.written_at };
         self.tree.set(index.0, entry).map_err(VolumeError::NotLoaded)?;
         self.allocating.remove(&index);
         self.record(Change::Set { index, written_at: allocation.written_at });
@@ -82,7 +82,7 @@ impl Map {
         }
         self.check_generation()?;
         self.allocating.remove(&allocation.index);
-        self.root.generation.0 += 1;
+        self.now.generation.0 += 1;
         Ok(())
     }
 
@@ -100,7 +100,7 @@ impl Map {
         let mut changed = self.drop_blocks(&range)?;
         changed |= self.drop_allocations(&range);
         if changed {
-            self.root.generation.0 += 1;
+            self.now.generation.0 += 1;
             let count = range.end - range.start;
             self.record(Change::Punch { index: BlockIndex(range.start), count });
         }
@@ -113,9 +113,9 @@ impl Map {
     /// [`VolumeError::Size`], [`VolumeError::NotLoaded`].
     pub fn tail_of_resize(&self, size: u64) -> Result<Option<Tail>, VolumeError> {
         check_size(size)?;
-        let (end, block) = (size.min(self.root.size), u64::from(self.root.block_size));
+        let (end, block) = (size.min(self.now.size), u64::from(self.now.block_size));
         let start = end % block;
-        if start == 0 || size == self.root.size {
+        if start == 0 || size == self.now.size {
             return Ok(None);
         }
         let index = BlockIndex(end / block);
@@ -125,7 +125,7 @@ impl Map {
 
     /// Nodes to load before [`Map::tail_of_resize`] and [`Map::resize`].
     pub fn wanted_for_resize(&mut self, size: u64) -> Vec<Wanted> {
-        let last = size.min(self.root.size).saturating_sub(1) / u64::from(self.root.block_size);
+        let last = size.min(self.now.size).saturating_sub(1) / u64::from(self.now.block_size);
         let mut keys = self.tree.wanted(&(last..last + 1), Reach::All, WANTED_LIMIT);
         if keys.is_empty() {
             keys = self.tree.wanted(&(self.blocks_of(size)..u64::MAX), Reach::Edges, WANTED_LIMIT);
@@ -134,7 +134,7 @@ impl Map {
     }
 
     fn blocks_of(&self, size: u64) -> u64 {
-        size.div_ceil(u64::from(self.root.block_size))
+        size.div_ceil(u64::from(self.now.block_size))
     }
 
     /// Changes the size to `size` bytes; blocks beyond it are dropped. Nothing else can change until it is checkpointed.
@@ -148,13 +148,13 @@ impl Map {
             return Err(VolumeError::State { action: "resize", reason: "a checkpoint is under way" });
         }
         self.check_generation()?;
-        if size < self.root.size {
+        if size < self.now.size {
             let beyond = self.blocks_of(size)..u64::MAX;
             self.drop_blocks(&beyond)?;
             self.drop_allocations(&beyond);
-            self.root.generation.0 += 1;
+            self.now.generation.0 += 1;
         }
-        self.root.size = size;
+        self.now.size = size;
         if let Session::Changing { resized, .. } = &mut self.session {
             *resized = true;
         }
@@ -171,7 +171,7 @@ impl Map {
             return Err(VolumeError::State { action: "fill in a named block", reason });
         }
         self.check_index(index)?;
-        let entry = Entry::Named { name: name.as_str(), written_at: self.root.generation, writable };
+        let entry = Entry::Named { name: name.as_str(), written_at: self.now.generation, writable };
         self.tree.set(index.0, entry).map_err(VolumeError::NotLoaded)
     }
 
@@ -206,7 +206,7 @@ impl Map {
     /// [`VolumeError::NotLoaded`]: load what [`Map::wanted_for_replay`] says, and replay again.
     /// [`VolumeError::OutOfRange`] if a log speaks of blocks that the volume never had.
     pub fn replay(&mut self, logs: &LogChain) -> Result<(), VolumeError> {
-        if !matches!(self.session, Session::Reading { .. }) || self.root.state != RootState::Changing {
+        if !matches!(self.session, Session::Reading { .. }) || self.now.state != RootState::Changing {
             return Err(VolumeError::State { action: "replay a log", reason: "the root names none" });
         }
         if logs.wanted().is_some() {
@@ -242,7 +242,7 @@ impl Map {
     fn apply(&mut self, change: &Change) -> Result<(), VolumeError> {
         match *change {
             Change::Set { index, written_at } => {
-                let entry = Entry::Object { owner: self.root.id, written_at };
+                let entry = Entry::Object { owner: self.now.id, written_at };
                 self.tree.set(index.0, entry).map_err(VolumeError::NotLoaded)
             }
             Change::Punch { index, count } => {
@@ -274,7 +274,7 @@ impl Map {
             Session::Changing { resized: true, .. } => "the new size must be checkpointed first",
             Session::Changing { log, .. } if self.logged(log) >= 2 * LOG_LIMIT => "a checkpoint is overdue",
             Session::Changing { .. } => return Ok(()),
-            Session::Reading { .. } if self.root.state == RootState::ReadOnly => {
+            Session::Reading { .. } if self.now.state == RootState::ReadOnly => {
                 return Err(VolumeError::ReadOnly);
             }
             Session::Reading { .. } => "no session has begun",
@@ -287,7 +287,7 @@ impl Map {
     /// Whether there is room for one more generation before the root must say so.
     fn check_generation(&self) -> Result<(), VolumeError> {
         let Root { generation, .. } = self.at_rest;
-        if self.root.generation.0 + 1 < generation.0.saturating_add(SESSION_SPAN) {
+        if self.now.generation.0 + 1 < generation.0.saturating_add(SESSION_SPAN) {
             return Ok(());
         }
         Err(VolumeError::State { action: "count on", reason: "a checkpoint is overdue" })

@@ -71,10 +71,10 @@ impl Map {
         if self.legacy.is_some() {
             return refuse("the original's map must be upgraded first");
         }
-        let next = match (self.root.state, replayed) {
+        let next = match (self.now.state, replayed) {
             (RootState::Clean, _) => {
-                self.root.log_sequence.0 += 1;
-                let log = LogWriter::new(self.root.id, self.root.log_sequence, boot);
+                self.now.log_sequence.0 += 1;
+                let log = LogWriter::new(self.now.id, self.now.log_sequence, boot);
                 Session::Changing { log, old_records: 0, resized: false }
             }
             (RootState::Changing, Some(old_logs)) => self.recover(boot, old_logs),
@@ -82,18 +82,18 @@ impl Map {
             (RootState::ReadOnly, _) => return Err(VolumeError::ReadOnly),
             (RootState::Deleted | RootState::Moved, _) => return refuse("there is no volume"),
         };
-        self.root.state = RootState::Changing;
-        self.root.last_request = cause;
-        let root = self.root.encode();
-        self.flight = Some(Flight { root: self.root.clone(), next: Some(next) });
+        self.now.state = RootState::Changing;
+        self.now.last_request = cause;
+        let root = self.now.encode();
+        self.flight = Some(Flight { root: self.now.clone(), next: Some(next) });
         Ok(Plan { seal: None, writes: Vec::new(), root, map_deletes: Vec::new(), block_deletes: Vec::new() })
     }
 
     /// Starts beyond every number that the last session may have used. The root still names its logs.
     fn recover(&mut self, boot: BootId, old_logs: LogSequence) -> Session {
-        let settled = self.root.settled();
-        self.root.generation = settled.generation;
-        self.root.checkpoint = settled.checkpoint;
+        let settled = self.now.settled();
+        self.now.generation = settled.generation;
+        self.now.checkpoint = settled.checkpoint;
         Session::Recovering { log: settled.log_sequence, boot, old_logs }
     }
 
@@ -102,14 +102,14 @@ impl Map {
     /// # Errors
     /// [`VolumeError::NotLoaded`]; [`VolumeError::State`] if it is none of the original's, or deleted.
     pub fn upgrade(&mut self, id: VolumeId, cause: RequestId) -> Result<(), VolumeError> {
-        if self.legacy.is_none() || !self.root.state.is_live() {
+        if self.legacy.is_none() || !self.now.state.is_live() {
             return Err(VolumeError::State { action: "upgrade", reason: "there is nothing to upgrade" });
         }
         self.tree.adopt_legacy().map_err(VolumeError::NotLoaded)?;
         self.legacy = None;
-        self.root.is_legacy = false;
-        self.root.id = id;
-        self.root.last_request = cause;
+        self.now.is_legacy = false;
+        self.now.id = id;
+        self.now.last_request = cause;
         self.session = Session::Building;
         Ok(())
     }
@@ -146,7 +146,7 @@ impl Map {
                 self.logged(log) >= LOG_LIMIT
                     || self.tree.dirty_leaves() >= DIRTY_LIMIT
                     || self.released.len() >= RELEASED_LIMIT / 2
-                    || self.root.generation.0 - self.at_rest.generation.0 >= SESSION_SPAN / 2
+                    || self.now.generation.0 - self.at_rest.generation.0 >= SESSION_SPAN / 2
             }
         }
     }
@@ -172,21 +172,21 @@ impl Map {
         if purpose == Purpose::Close && !self.allocating.is_empty() {
             return refuse("blocks are being allocated");
         }
-        let old = self.root.log_sequence;
+        let old = self.now.log_sequence;
         let (seal, next, old_logs) = match &self.session {
             Session::Reading { .. } => return refuse("no session has begun"),
             Session::Building => (None, Some(Session::Reading { replayed: None }), old),
             &Session::Recovering { log, boot, old_logs } => {
-                self.root.log_sequence = log;
+                self.now.log_sequence = log;
                 (None, Some(self.after_recovery(purpose, log, boot)), old_logs)
             }
             Session::Changing { .. } => self.turn_log(purpose),
         };
         let mut map_deletes: Vec<_> =
-            (old.0..old_logs.0).map(|at| ObjectName::log(self.root.id, LogSequence(at))).collect();
+            (old.0..old_logs.0).map(|at| ObjectName::log(self.now.id, LogSequence(at))).collect();
         let writes = self.write_tree();
         self.restate(purpose, cause);
-        let (block_deletes, nodes) = self.released.take(self.root.id);
+        let (block_deletes, nodes) = self.released.take(self.now.id);
         map_deletes.extend(nodes);
         let root = self.root_to_write();
         let bytes = root.encode();
@@ -198,7 +198,7 @@ impl Map {
         match purpose {
             Purpose::Close => Session::Reading { replayed: None },
             Purpose::Continue | Purpose::Share => {
-                let log = LogWriter::new(self.root.id, log, boot);
+                let log = LogWriter::new(self.now.id, log, boot);
                 Session::Changing { log, old_records: 0, resized: false }
             }
         }
@@ -207,12 +207,12 @@ impl Map {
     /// Seals the log and turns to the next one, so that changes can go on while nodes are written.
     fn turn_log(&mut self, purpose: Purpose) -> (Option<LogAppend>, Option<Session>, LogSequence) {
         let Session::Changing { log, old_records, .. } = &mut self.session else {
-            return (None, None, self.root.log_sequence);
+            return (None, None, self.now.log_sequence);
         };
         let used = log.records() > 0;
         let old_logs = LogSequence(log.sequence().0 + u64::from(used));
         if purpose == Purpose::Close {
-            self.root.log_sequence = log.sequence();
+            self.now.log_sequence = log.sequence();
             self.session = Session::Reading { replayed: None };
             return (None, Some(Session::Reading { replayed: None }), old_logs);
         }
@@ -223,37 +223,37 @@ impl Map {
             *old_records = log.records();
             *log = log.next();
         }
-        self.root.log_sequence = log.sequence();
+        self.now.log_sequence = log.sequence();
         (seal, None, old_logs)
     }
 
     fn write_tree(&mut self) -> Vec<Write> {
         let owned = self.ownership();
-        self.root.checkpoint = Checkpoint(self.root.checkpoint.0 + 1);
+        self.now.checkpoint = Checkpoint(self.now.checkpoint.0 + 1);
         let (height, top, writes) =
-            self.tree.write(self.root.id, self.root.checkpoint, &owned, &mut self.released);
-        (self.root.height, self.root.top) = (height, top);
+            self.tree.write(self.now.id, self.now.checkpoint, &owned, &mut self.released);
+        (self.now.height, self.now.top) = (height, top);
         writes
     }
 
     fn restate(&mut self, purpose: Purpose, cause: RequestId) {
-        self.root.last_request = cause;
-        if purpose == Purpose::Close && self.root.state == RootState::Changing {
-            self.root.state = RootState::Clean;
+        self.now.last_request = cause;
+        if purpose == Purpose::Close && self.now.state == RootState::Changing {
+            self.now.state = RootState::Clean;
         }
         if purpose == Purpose::Share {
             self.allocating.clear();
-            self.root.generation.0 += 1;
-            self.root.shared_before = self.root.generation;
-            self.root.shared_checkpoint = self.root.checkpoint;
+            self.now.generation.0 += 1;
+            self.now.shared_before = self.now.generation;
+            self.now.shared_checkpoint = self.now.checkpoint;
         }
     }
 
     /// The root never claims a generation beyond one that is still being allocated: a collector would take that block
     /// for one that nobody wants.
     fn root_to_write(&self) -> Root {
-        let oldest = self.allocating.values().copied().min().unwrap_or(self.root.generation);
-        Root { generation: Generation(oldest.0.min(self.root.generation.0)), ..self.root.clone() }
+        let oldest = self.allocating.values().copied().min().unwrap_or(self.now.generation);
+        Root { generation: Generation(oldest.0.min(self.now.generation.0)), ..self.now.clone() }
     }
 
     /// The plan was carried out: its root is durable.
