@@ -144,7 +144,7 @@ impl<'s> Mapped<'s> {
         if self.is_mounted() {
             self.run(&format!("umount {}", self.folder()))?;
         }
-        self.run(&format!("e2fsck -fn {} 2> /dev/null", self.image()))
+        self.stage.run_for_its_last_line(&format!("e2fsck -fn {} 2> /dev/null", self.image()))
     }
 
     /// Gives the device back.

@@ -24,7 +24,10 @@ const CARETAKER: &str = r#"
 trap '' INT TERM HUP
 cat > /dev/null
 here=$(pwd -P)
-for mounted in $(awk -v here="$here/mnt/" 'index($2, here) == 1 { print $2 }' /proc/mounts); do umount "$mounted"; done
+for mounted in $(awk -v here="$here/mnt/" 'index($2, here) == 1 { print $2 }' /proc/mounts); do
+    fsfreeze --unfreeze "$mounted" 2> /dev/null
+    umount "$mounted"
+done
 for volume in $(cat mapped 2> /dev/null); do vlmc unmap "$volume" > /dev/null 2>&1; done
 runs() { case $(cut -d ')' -f 2 "/proc/$1/stat" 2> /dev/null) in '' | ' Z'* | ' X'*) return 1 ;; esac; }
 stack=$(cat stack.pid 2> /dev/null)
@@ -66,8 +69,8 @@ impl Stage {
 
     fn start(&mut self) -> Result<()> {
         self.say("A configuration for a stack of your own, with everything it makes in one folder");
-        self.run("archipelago config init --dir .")?;
-        println!("$ export ARCHIPELAGO_CONFIG=$PWD/archipelago.toml");
+        self.run("archipelago config init --dir stack")?;
+        println!("$ export ARCHIPELAGO_CONFIG=$PWD/stack/archipelago.toml");
         self.say("The whole stack in one process");
         println!("$ archipelago run &");
         let log = std::fs::File::create(self.folder.join("run.log")).context("cannot create run.log")?;
@@ -106,6 +109,14 @@ impl Stage {
     pub(super) fn run(&self, line: &str) -> Result<String> {
         println!("$ {line}");
         self.lines(line, |output| println!("{output}"))
+    }
+
+    /// The same with a line whose last line of output says it all.
+    pub(super) fn run_for_its_last_line(&self, line: &str) -> Result<()> {
+        println!("$ {line}");
+        let printed = self.run_quietly(line)?;
+        println!("…\n{}", printed.lines().last().unwrap_or_default());
+        Ok(())
     }
 
     /// Runs a line without a word.
@@ -168,12 +179,12 @@ fn in_folder(mut command: Command, folder: &Path, programs: &Path) -> Command {
     path.push(":");
     path.push(search_path());
     command.current_dir(folder).env("PATH", path).env("LC_ALL", "C.UTF-8");
-    command.env("ARCHIPELAGO_CONFIG", folder.join("archipelago.toml"));
+    command.env("ARCHIPELAGO_CONFIG", folder.join("stack/archipelago.toml"));
     command
 }
 
 fn logs(folder: &Path) -> Vec<PathBuf> {
-    let folders = [folder.to_path_buf(), folder.join("log")];
+    let folders = [folder.to_path_buf(), folder.join("stack"), folder.join("stack/log")];
     let entries = folders.iter().flat_map(std::fs::read_dir).flatten().flatten();
     let mut found: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| is_log(path)).collect();
     found.sort();

@@ -85,7 +85,7 @@ fn timed(stage: &Stage, line: &str) -> Result<()> {
 
 /// KiB that the stores take on disk.
 fn used(stage: &Stage) -> Result<u64> {
-    let text = stage.run_quietly("du -sk .")?;
+    let text = stage.run_quietly("du -sk stack")?;
     Ok(text.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0))
 }
 
