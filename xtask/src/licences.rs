@@ -98,6 +98,7 @@ mod tests {
             manifest: "".into(),
             is_ours: false,
             uses: vec![],
+            test_programs: vec![],
         };
         check(&[package]).is_empty()
     }

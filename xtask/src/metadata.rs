@@ -21,6 +21,8 @@ pub(crate) struct Package {
     pub(crate) is_ours: bool,
     /// Names of the crates of the workspace that it uses, in whatever kind of build.
     pub(crate) uses: Vec<String>,
+    /// Names of its test programs, those beside the code not counted.
+    pub(crate) test_programs: Vec<String>,
 }
 
 /// Asks cargo.
@@ -45,6 +47,7 @@ fn parse(text: &str) -> Result<Vec<Package>> {
             manifest: PathBuf::from(text_of(&package["manifest_path"])),
             is_ours: members.contains(&text_of(&package["id"])),
             uses: ours_among(&package["dependencies"]),
+            test_programs: test_programs(&package["targets"]),
         })
         .collect())
 }
@@ -59,6 +62,11 @@ fn ours_among(dependencies: &Value) -> Vec<String> {
     names.sort();
     names.dedup();
     names
+}
+
+fn test_programs(targets: &Value) -> Vec<String> {
+    let is_test = |target: &&Value| texts(&target["kind"]).iter().any(|kind| kind == "test");
+    list(targets).iter().filter(is_test).map(|target| text_of(&target["name"])).collect()
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -83,7 +91,8 @@ mod tests {
         "packages": [
             {"id": "path+a#0.1.0", "name": "a", "version": "0.1.0", "license": "MIT", "manifest_path": "/x/a/Cargo.toml",
              "dependencies": [{"name": "xseg", "path": "/x/xseg", "kind": null},
-                              {"name": "xseg", "path": "/x/xseg", "kind": "dev"}, {"name": "b", "kind": null}]},
+                              {"name": "xseg", "path": "/x/xseg", "kind": "dev"}, {"name": "b", "kind": null}],
+             "targets": [{"name": "a", "kind": ["lib"]}, {"name": "scenarios", "kind": ["test"]}]},
             {"id": "reg+b#2.0.0", "name": "b", "version": "2.0.0", "license": null, "manifest_path": "/y/b/Cargo.toml",
              "dependencies": []},
             {"id": "reg+windows#1.0.0", "name": "windows", "version": "1.0.0", "license": "MIT",
@@ -102,6 +111,7 @@ mod tests {
         assert!(packages[0].is_ours && !packages[1].is_ours);
         assert_eq!(packages[0].uses, ["xseg"]);
         assert_eq!(packages[1].licence, None);
+        assert_eq!(packages[0].test_programs, ["scenarios"]);
     }
 
     #[test]

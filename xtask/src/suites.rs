@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::process::{End, cargo, shown, target, watch};
 use crate::setup::{self, Task};
 use crate::tally::{Run, SKIPS, Tally};
-use crate::{checks, process};
+use crate::{checks, metadata, process};
 
 /// What to run.
 pub(crate) enum Selection {
@@ -22,8 +22,12 @@ pub(crate) enum Selection {
     Named(String),
 }
 
+/// Time for one run, what it builds included.
+const LIMIT: Duration = Duration::from_secs(30 * 60);
 /// The module name that marks slow tests, as the test framework's filter sees it.
 const SLOW: &str = "slow::";
+/// Test programs that are slow as a whole: real file systems and other people's programs.
+const SLOW_PROGRAMS: &[&str] = &["real"];
 
 /// One run of the test framework.
 struct Suite {
@@ -42,7 +46,7 @@ pub(crate) fn run(selection: &Selection) -> Result<bool> {
         checks::run(&mut tally);
     }
     let skips = Skips::new()?;
-    for mut suite in suites(selection) {
+    for mut suite in suites(selection)? {
         let run = run_suite(&mut suite, &skips.0)?;
         tally.add(run, &skips.take(), is_ci);
     }
@@ -50,37 +54,54 @@ pub(crate) fn run(selection: &Selection) -> Result<bool> {
     Ok(tally.is_good())
 }
 
-fn suites(selection: &Selection) -> Vec<Suite> {
-    match selection {
-        Selection::Everything => vec![fast(), slow(), models()],
-        Selection::Fast => vec![fast()],
-        Selection::Slow => vec![slow(), models()],
-        Selection::Named(filter) => vec![named(filter)],
+fn suites(selection: &Selection) -> Result<Vec<Suite>> {
+    Ok(match selection {
+        Selection::Everything => fast()?.into_iter().chain(slow()?).collect(),
+        Selection::Fast => fast()?,
+        Selection::Slow => slow()?,
+        Selection::Named(filter) => vec![Suite::of_workspace("tests", &[], &[filter])],
+    })
+}
+
+fn fast() -> Result<Vec<Suite>> {
+    Ok(vec![
+        Suite::of_workspace("tests", &quick_targets()?, &["--skip", SLOW]),
+        Suite::of_workspace("examples in the documentation", &["--doc".to_owned()], &[]),
+    ])
+}
+
+fn slow() -> Result<Vec<Suite>> {
+    let slow_programs = test_programs(|name| SLOW_PROGRAMS.contains(&name))?;
+    let mut suites = vec![Suite::of_workspace("slow tests", &quick_targets()?, &[SLOW])];
+    if !slow_programs.is_empty() {
+        suites.push(Suite::of_workspace("slow test programs", &slow_programs, &[]));
     }
+    suites.push(models());
+    Ok(suites)
 }
 
-fn fast() -> Suite {
-    let mut command = tests();
-    command.args(["--", "--skip", SLOW]);
-    Suite { name: "tests", command, limit: Duration::from_secs(30 * 60) }
+/// Everything that holds tests but the slow programs and the documentation.
+fn quick_targets() -> Result<Vec<String>> {
+    let mut targets = vec!["--lib".to_owned(), "--bins".to_owned()];
+    targets.extend(test_programs(|name| !SLOW_PROGRAMS.contains(&name))?);
+    Ok(targets)
 }
 
-fn slow() -> Suite {
-    let mut command = tests();
-    command.args(["--lib", "--bins", "--tests", "--", SLOW]);
-    Suite { name: "slow tests", command, limit: Duration::from_secs(30 * 60) }
+/// The workspace's test programs that are wanted, as cargo is told them.
+fn test_programs(is_wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+    let ours = metadata::packages()?.into_iter().filter(|package| package.is_ours);
+    let programs = ours.flat_map(|package| package.test_programs);
+    Ok(programs.filter(|name| is_wanted(name)).map(|name| format!("--test={name}")).collect())
 }
 
-fn named(filter: &str) -> Suite {
-    let mut command = tests();
-    command.args(["--", filter]);
-    Suite { name: "tests", command, limit: Duration::from_secs(60 * 60) }
-}
-
-fn tests() -> Command {
-    let mut command = cargo();
-    command.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
-    command
+impl Suite {
+    /// Tests of the whole workspace, whichever are chosen: so the crates are built once, with the same features.
+    fn of_workspace(name: &'static str, targets: &[String], filters: &[&str]) -> Self {
+        let mut command = cargo();
+        command.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+        command.args(targets).arg("--").args(filters);
+        Self { name, command, limit: LIMIT }
+    }
 }
 
 /// The segment's queues and locks, with every interleaving that loom can think of. They are built apart,
@@ -89,7 +110,7 @@ fn models() -> Suite {
     let mut command = cargo();
     command.args(["test", "--package", "xseg", "--lib", "--release", "--locked", "--no-fail-fast"]);
     command.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", target("loom"));
-    Suite { name: "models", command, limit: Duration::from_secs(30 * 60) }
+    Suite { name: "models", command, limit: LIMIT }
 }
 
 fn run_suite(suite: &mut Suite, skips: &Path) -> Result<Run> {

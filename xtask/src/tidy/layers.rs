@@ -95,6 +95,7 @@ mod tests {
             manifest: format!("/anywhere/{name}/Cargo.toml").into(),
             is_ours: true,
             uses: uses.iter().map(|used| (*used).to_owned()).collect(),
+            test_programs: vec![],
         }
     }
 
