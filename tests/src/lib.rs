@@ -1,1 +1,16 @@
-//! tests: see ARCHITECTURE.md.
+//! The whole stack, as a person runs it: `archipelago run` on a private configuration, in a directory of its own.
+//!
+//! ```no_run
+//! let stack = tests::TestStack::start();
+//! stack.vlmc(&["create", "volume1", "--size", "64"]).done();
+//! ```
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod outcome;
+mod skip;
+mod stack;
+
+pub use outcome::Outcome;
+pub use skip::{is_root, skip, tool};
+pub use stack::{TestStack, pattern, run};

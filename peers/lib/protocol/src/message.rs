@@ -310,7 +310,10 @@ mod tests {
             entries: vec![
                 Entry::Hole,
                 Entry::Object { owner: u64::MAX, written_at: 3, is_writable: true },
-                Entry::Named { name: b"goldvol1_0000000000000001_0000000000000000".to_vec(), is_writable: false },
+                Entry::Named {
+                    name: b"goldvol1_0000000000000001_0000000000000000".to_vec(),
+                    is_writable: false,
+                },
             ],
             has_changed: true,
         };
@@ -327,7 +330,8 @@ mod tests {
     #[test]
     fn noise_is_an_error_not_a_panic() {
         for seed in 0..=255_u8 {
-            let noise: Vec<u8> = (0..64_u8).map(|i| seed.wrapping_mul(31).wrapping_add(i.wrapping_mul(seed))).collect();
+            let noise: Vec<u8> =
+                (0..64_u8).map(|i| seed.wrapping_mul(31).wrapping_add(i.wrapping_mul(seed))).collect();
             drop(Entries::decode(&noise));
             drop(VolumeInfo::decode(&noise));
             drop(BlockList::decode(&noise));

@@ -1,0 +1,73 @@
+//! Loop devices over shown files, made and unmade with `losetup`.
+
+use std::{
+    fs, io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// A loop device that this role made. Dropping it does not unmake it: that may fail, and somebody must hear of it.
+pub(crate) struct LoopDevice {
+    pub(crate) path: PathBuf,
+}
+
+impl LoopDevice {
+    /// Whether this process could make one.
+    pub(crate) fn is_possible() -> bool {
+        fs::OpenOptions::new().read(true).write(true).open("/dev/loop-control").is_ok()
+    }
+
+    /// Puts a loop device over `file`.
+    pub(crate) fn attach(file: &Path, is_read_only: bool) -> io::Result<LoopDevice> {
+        let mut command = Command::new("losetup");
+        command.args(["--find", "--show", "--direct-io=on"]);
+        if is_read_only {
+            command.arg("--read-only");
+        }
+        let path = run(command.arg(file))?;
+        Ok(LoopDevice { path: PathBuf::from(path.trim()) })
+    }
+
+    /// Takes the device away.
+    pub(crate) fn detach(&self) -> io::Result<()> {
+        run(Command::new("losetup").arg("--detach").arg(&self.path)).map(drop)
+    }
+
+    /// Takes over the file's new size.
+    pub(crate) fn refresh(&self) -> io::Result<()> {
+        run(Command::new("losetup").arg("--set-capacity").arg(&self.path)).map(drop)
+    }
+
+    /// How many users it has: a mount counts as one, every process that has it open as one.
+    pub(crate) fn user_count(&self) -> u32 {
+        let claimed = fs::OpenOptions::new().read(true).custom_flags(libc::O_EXCL).open(&self.path);
+        let is_claimed = claimed.is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy);
+        u32::from(is_claimed) + processes_with(&self.path)
+    }
+}
+
+/// How many processes that we may look into have this device open.
+fn processes_with(device: &Path) -> u32 {
+    let Ok(wanted) = fs::metadata(device).map(|metadata| metadata.rdev()) else { return 0 };
+    let Ok(processes) = fs::read_dir("/proc") else { return 0 };
+    let has_it = |process: &fs::DirEntry| {
+        let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else { return false };
+        descriptors.flatten().any(|descriptor| {
+            fs::metadata(descriptor.path()).is_ok_and(|open| open.rdev() == wanted && is_block(&open))
+        })
+    };
+    u32::try_from(processes.flatten().filter(has_it).count()).unwrap_or(u32::MAX)
+}
+
+fn is_block(metadata: &fs::Metadata) -> bool {
+    std::os::unix::fs::FileTypeExt::is_block_device(&metadata.file_type())
+}
+
+fn run(command: &mut Command) -> io::Result<String> {
+    let output = command.output()?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}

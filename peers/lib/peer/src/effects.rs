@@ -1,0 +1,145 @@
+//! What a peer can do to the world.
+
+use std::{cell::RefCell, ops::Range, rc::Rc, time::Duration};
+
+use protocol::{ErrorKind, Failure};
+use xseg::{Held, Port, PortNumber, Received, Refused, Waker};
+
+use crate::{Clock, fill_result, status::Counters};
+
+/// A peer's hands: its port, the clock, chance. Clones are the same hands; they never leave the peer's thread.
+#[derive(Clone)]
+pub struct Effects(Rc<RefCell<Inner>>);
+
+struct Inner {
+    port: Port,
+    clock: Box<dyn Clock>,
+    counters: Counters,
+    in_flight: u64,
+    wake_at_ns: Option<u64>,
+}
+
+impl Effects {
+    pub(crate) fn new(port: Port, clock: Box<dyn Clock>) -> Effects {
+        let inner = Inner { port, clock, counters: Counters::default(), in_flight: 0, wake_at_ns: None };
+        Effects(Rc::new(RefCell::new(inner)))
+    }
+
+    /// The peer's own port.
+    #[must_use]
+    pub fn port(&self) -> PortNumber {
+        self.0.borrow().port.number()
+    }
+
+    /// Answers a request whose result fields are filled in.
+    pub fn respond(&self, mut request: Held, result: Result<(), &Failure>) {
+        fill_result(&mut request, result);
+        let inner = &mut *self.0.borrow_mut();
+        inner.counters.count(request.op(), result.is_err());
+        inner.in_flight = inner.in_flight.saturating_sub(1);
+        if let Err(refused) = inner.port.respond(request) {
+            tracing::warn!(error = %refused, "a reply could not be delivered");
+        }
+    }
+
+    /// A new request of ours with a buffer of its own.
+    ///
+    /// # Errors
+    /// `NoSpace` when all of the port's slots or buffers are in use: try again after a reply was freed.
+    pub fn allocate(&self, buffer_bytes: u64) -> Result<Held, Failure> {
+        self.0.borrow_mut().port.allocate(buffer_bytes).map_err(|error| exhausted(&error))
+    }
+
+    /// A new request of ours that borrows a range of `parent`'s buffer.
+    ///
+    /// # Errors
+    /// As [`Effects::allocate`]; `Invalid` if the range is outside the parent's buffer.
+    pub fn allocate_child(&self, parent: &Held, range: Range<u64>) -> Result<Held, Failure> {
+        self.0.borrow_mut().port.allocate_child(parent, range).map_err(|error| exhausted(&error))
+    }
+
+    /// Sends a request of ours, or passes an accepted one on: its reply then comes back through us, to be responded.
+    ///
+    /// # Errors
+    /// Gives the request back if there is no such port or its way is too long.
+    pub fn submit(&self, request: Held, to: PortNumber) -> Result<(), Refused> {
+        self.0.borrow_mut().port.submit(request, to)
+    }
+
+    /// Gives a reply's slot and buffer back.
+    pub fn free(&self, held: Held) {
+        self.0.borrow_mut().port.free(held);
+    }
+
+    /// Nanoseconds since some fixed moment.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        self.0.borrow().clock.now_ns()
+    }
+
+    /// Milliseconds since 1970, for people.
+    #[must_use]
+    pub fn unix_ms(&self) -> u64 {
+        self.0.borrow().clock.unix_ms()
+    }
+
+    /// A number that nobody can guess.
+    #[must_use]
+    pub fn random(&self) -> u64 {
+        self.0.borrow_mut().clock.random()
+    }
+
+    /// Asks for a tick at this time, or at an earlier one if that was asked for before.
+    pub fn wake_at(&self, at_ns: u64) {
+        let inner = &mut *self.0.borrow_mut();
+        inner.wake_at_ns = Some(inner.wake_at_ns.map_or(at_ns, |earlier| earlier.min(at_ns)));
+    }
+
+    pub(crate) fn receive(&self) -> Option<Received> {
+        self.0.borrow_mut().port.receive()
+    }
+
+    pub(crate) fn begin(&self) {
+        self.0.borrow_mut().in_flight += 1;
+    }
+
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.0.borrow().in_flight
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.0.borrow().counters.clone()
+    }
+
+    pub(crate) fn waker(&self) -> Waker {
+        self.0.borrow().port.waker()
+    }
+
+    /// True once when the time asked for by `wake_at` has come.
+    pub(crate) fn take_due(&self) -> bool {
+        let inner = &mut *self.0.borrow_mut();
+        let is_due = inner.wake_at_ns.is_some_and(|at| at <= inner.clock.now_ns());
+        if is_due {
+            inner.wake_at_ns = None;
+        }
+        is_due
+    }
+
+    /// Sleeps until something arrives, the time asked for has come, or `longest` has passed.
+    pub(crate) fn wait(&self, longest: Duration) {
+        let inner = &mut *self.0.borrow_mut();
+        let until_tick =
+            inner.wake_at_ns.map(|at| Duration::from_nanos(at.saturating_sub(inner.clock.now_ns())));
+        let sleep = until_tick.map_or(longest, |tick| tick.min(longest));
+        inner.port.wait(Some(std::time::Instant::now() + sleep));
+    }
+}
+
+fn exhausted(error: &xseg::Error) -> Failure {
+    let kind = match error.kind() {
+        xseg::ErrorKind::NoSpace => ErrorKind::NoSpace,
+        xseg::ErrorKind::Invalid => ErrorKind::Invalid,
+        _ => ErrorKind::Unavailable,
+    };
+    Failure::new(kind, error.to_string())
+}

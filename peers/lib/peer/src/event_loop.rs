@@ -1,0 +1,206 @@
+//! The loop around a peer.
+
+use std::{collections::VecDeque, time::Duration};
+
+use protocol::{ErrorKind, Failure, Op};
+use xseg::{Held, PortNumber, Received, Reserve, Segment};
+
+use crate::{Clock, Common, Effects, Stop, SystemClock, status::Status};
+
+/// A process on the segment, as a state machine. Never blocks, never reads a clock.
+pub trait Peer {
+    /// Deals with one event.
+    fn handle(&mut self, event: Event);
+
+    /// What only this peer can tell of itself, for `ping`.
+    fn details(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    /// Whether nothing is left to do of what [`Event::Stopping`] began.
+    fn is_idle(&self) -> bool {
+        true
+    }
+}
+
+/// What a peer is told.
+pub enum Event {
+    /// A request to serve. It must be answered exactly once.
+    Accepted(Held),
+    /// A request of ours came home. It must be freed.
+    Replied(Held),
+    /// The time asked for with `Effects::wake_at` has come.
+    Tick,
+    /// No more requests will come; finish, and give back what others could wait for.
+    Stopping,
+}
+
+/// Why a role could not start or go on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot serve port {port} as {role}")]
+pub struct Error {
+    port: u32,
+    role: String,
+    #[source]
+    source: xseg::Error,
+}
+
+/// How long a peer sleeps at most, so that what a dead process left is noticed: once a second.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// How often a peer looks for what dead processes left.
+const REAP_INTERVAL_NS: u64 = 1_000_000_000;
+/// How many received requests are handled before timers are looked at.
+const BURST: usize = 64;
+
+/// Binds `port` and runs the peer that `build` makes until `stop` is set and its work is done.
+///
+/// # Errors
+/// If the port cannot be bound.
+pub fn run<P: Peer>(
+    segment: &Segment,
+    common: &Common,
+    port: PortNumber,
+    reserve: Reserve,
+    stop: &Stop,
+    build: impl FnOnce(Effects) -> P,
+) -> Result<(), Error> {
+    run_with_clock(segment, common, port, reserve, stop, Box::new(SystemClock::default()), build)
+}
+
+/// As [`run`], with another clock.
+///
+/// # Errors
+/// If the port cannot be bound.
+pub fn run_with_clock<P: Peer>(
+    segment: &Segment,
+    common: &Common,
+    number: PortNumber,
+    reserve: Reserve,
+    stop: &Stop,
+    clock: Box<dyn Clock>,
+    build: impl FnOnce(Effects) -> P,
+) -> Result<(), Error> {
+    let bound = segment.bind(number, reserve);
+    let port = bound.map_err(|source| Error { port: number.0, role: common.role.clone(), source })?;
+    let effects = Effects::new(port, clock);
+    stop.register(effects.waker());
+    let since_unix_ms = effects.unix_ms();
+    tracing::info!(role = common.role, port = number.0, "serving");
+    let peer = build(effects.clone());
+    let (segment, common) = (segment.clone(), common.clone());
+    let backlog = VecDeque::new();
+    let role = common.role.clone();
+    Running { peer, effects, segment, common, backlog, since_unix_ms, next_reap_ns: 0 }.serve(stop);
+    tracing::info!(role, port = number.0, "stopped");
+    Ok(())
+}
+
+struct Running<P> {
+    peer: P,
+    effects: Effects,
+    segment: Segment,
+    common: Common,
+    /// Accepted beyond `nr_ops`; bounded by the segment's request table.
+    backlog: VecDeque<Held>,
+    since_unix_ms: u64,
+    next_reap_ns: u64,
+}
+
+impl<P: Peer> Running<P> {
+    fn serve(&mut self, stop: &Stop) {
+        while !stop.is_set() {
+            self.turn();
+        }
+        self.peer.handle(Event::Stopping);
+        while self.effects.in_flight() > 0 || !self.peer.is_idle() {
+            self.finish_turn();
+        }
+    }
+
+    /// Everything that is there, then sleep.
+    fn turn(&mut self) {
+        for _ in 0..BURST {
+            match self.effects.receive() {
+                Some(Received::Request(request)) => self.accept(request),
+                Some(Received::Reply(reply)) => self.peer.handle(Event::Replied(reply)),
+                None => {
+                    self.serve_backlog();
+                    self.sleep();
+                    break;
+                }
+            }
+            self.serve_backlog();
+        }
+        self.tick();
+    }
+
+    /// As `turn`, but new requests stay for the next owner of the port.
+    fn finish_turn(&mut self) {
+        match self.effects.receive() {
+            Some(Received::Request(request)) => self.backlog.push_back(request),
+            Some(Received::Reply(reply)) => self.peer.handle(Event::Replied(reply)),
+            None => self.sleep(),
+        }
+        self.tick();
+    }
+
+    /// Waits for something to do; after that is the time to look after what dead clients left.
+    fn sleep(&mut self) {
+        self.effects.wait(LONGEST_SLEEP);
+        let now_ns = self.effects.now_ns();
+        if now_ns >= self.next_reap_ns {
+            self.next_reap_ns = now_ns + REAP_INTERVAL_NS;
+            self.segment.reap();
+        }
+    }
+
+    fn tick(&mut self) {
+        if self.effects.take_due() {
+            self.peer.handle(Event::Tick);
+        }
+    }
+
+    fn accept(&mut self, request: Held) {
+        if request.op() == Op::Ping.number() {
+            self.effects.begin();
+            self.answer_ping(request);
+        } else if self.effects.in_flight() < u64::from(self.common.nr_ops) {
+            self.effects.begin();
+            self.peer.handle(Event::Accepted(request));
+        } else {
+            self.backlog.push_back(request);
+        }
+    }
+
+    fn serve_backlog(&mut self) {
+        while self.effects.in_flight() < u64::from(self.common.nr_ops) {
+            let Some(request) = self.backlog.pop_front() else { return };
+            self.effects.begin();
+            self.peer.handle(Event::Accepted(request));
+        }
+    }
+
+    fn answer_ping(&self, mut request: Held) {
+        let counters = self.effects.counters();
+        let status = Status {
+            role: self.common.role.clone(),
+            pid: std::process::id(),
+            port: self.effects.port().0,
+            since_unix_ms: self.since_unix_ms,
+            served: counters.served(),
+            failed: counters.failed(),
+            in_flight: self.effects.in_flight() - 1,
+            waiting: u64::try_from(self.backlog.len()).unwrap_or(u64::MAX),
+            details: self.peer.details(),
+        };
+        let json = serde_json::to_vec(&status).expect("a status of plain fields always encodes");
+        let result = request.write(0, &json).map_err(|_| {
+            Failure::new(
+                ErrorKind::Invalid,
+                format!("cannot answer ping: the status needs {} bytes", json.len()),
+            )
+        });
+        request.set_serviced(if result.is_ok() { u64::try_from(json.len()).unwrap_or(0) } else { 0 });
+        self.effects.respond(request, result.as_ref().copied());
+    }
+}

@@ -1,0 +1,107 @@
+//! Other people's programs on our endpoints.
+
+use std::{path::Path, process::Command};
+
+use tests::{TestStack, is_root, skip, tool};
+
+const MIB: u64 = 1 << 20;
+
+fn must(command: &mut Command) -> String {
+    let outcome = tests::run(command);
+    assert_eq!(outcome.code(), Some(0), "{command:?}: {} {}", outcome.stdout(), outcome.stderr());
+    outcome.stdout()
+}
+
+/// A stack with one volume mapped through NBD, if the program is there.
+fn mapped(test: &str, program: &str) -> Option<(TestStack, String)> {
+    if tool(program).is_none() {
+        skip(test, &format!("{program} is not installed"));
+        return None;
+    }
+    let stack = TestStack::start();
+    stack.vlmc(&["create", "volume1", "--size", "256"]).done();
+    let uri = stack.vlmc(&["map", "volume1", "--via", "nbd"]).done();
+    assert!(uri.starts_with("nbd"), "{uri}");
+    Some((stack, uri))
+}
+
+#[test]
+fn nbdinfo_and_nbdcopy_see_the_volume() {
+    let Some((stack, uri)) = mapped("nbdinfo_and_nbdcopy_see_the_volume", "nbdcopy") else { return };
+    assert_eq!(must(Command::new("nbdinfo").args(["--size", &uri])), (256 * MIB).to_string());
+    let (image, copy) = (stack.path("image"), stack.path("copy"));
+    let mut bytes = vec![0; 256 << 20];
+    bytes[..5 << 20].copy_from_slice(&tests::pattern(1, 5 << 20));
+    bytes[200 << 20..][..3 << 20].copy_from_slice(&tests::pattern(2, 3 << 20));
+    std::fs::write(&image, &bytes).unwrap();
+    must(Command::new("nbdcopy").arg(&image).arg(&uri));
+    must(Command::new("nbdcopy").arg(&uri).arg(&copy));
+    assert!(std::fs::read(&copy).unwrap() == bytes);
+    let map = must(Command::new("nbdinfo").args(["--map", &uri]));
+    assert!(map.contains("hole") && map.contains("data"), "{map}");
+}
+
+#[test]
+fn qemu_reads_and_writes_the_volume() {
+    let Some((stack, uri)) = mapped("qemu_reads_and_writes_the_volume", "qemu-io") else { return };
+    let qemu_io = |command: &str| must(Command::new("qemu-io").args(["-f", "raw", "-c", command, &uri]));
+    qemu_io("write -P 7 1000000 1000000");
+    assert!(!qemu_io("read -P 7 1000000 1000000").contains("failed"));
+    qemu_io("discard 1M 1M");
+    qemu_io("write -z 4M 8M");
+    qemu_io("flush");
+    let copy = stack.path("copy.qcow2");
+    must(Command::new("qemu-img").args(["convert", "-f", "raw", "-O", "qcow2", &uri]).arg(&copy));
+    must(Command::new("qemu-img").args(["compare", "-f", "raw", "-F", "qcow2", &uri]).arg(&copy));
+}
+
+#[test]
+fn fio_verifies_what_it_wrote_through_nbd() {
+    let Some((_stack, uri)) = mapped("fio_verifies_what_it_wrote_through_nbd", "fio") else { return };
+    must(Command::new("fio").args(["--name=verify", "--ioengine=nbd", "--rw=randwrite", "--bsrange=512-256k"]).args([
+        &format!("--uri={uri}"),
+        "--size=64M",
+        "--iodepth=32",
+        "--verify=crc32c",
+        "--bs_unaligned",
+    ]));
+}
+
+#[test]
+fn fio_verifies_what_it_wrote_on_a_loop_device() {
+    let test = "fio_verifies_what_it_wrote_on_a_loop_device";
+    if !is_root() || tool("fio").is_none() {
+        return skip(test, "needs root and fio");
+    }
+    let stack = TestStack::start();
+    stack.vlmc(&["create", "volume1", "--size", "128"]).done();
+    let device = stack.vlmc(&["map", "volume1", "--via", "fuse"]).done();
+    must(Command::new("fio").args(["--name=verify", "--ioengine=io_uring", "--direct=1", "--rw=randrw"]).args([
+        &format!("--filename={device}"),
+        "--bs=4k",
+        "--size=64M",
+        "--iodepth=32",
+        "--verify=crc32c",
+    ]));
+    assert!(Path::new(&device).exists());
+    stack.vlmc(&["unmap", &device]).done();
+}
+
+#[test]
+fn two_clients_at_once_do_not_disturb_each_other() {
+    let Some((_stack, uri)) = mapped("two_clients_at_once_do_not_disturb_each_other", "fio") else { return };
+    std::thread::scope(|scope| {
+        for part in 0..2 {
+            let uri = &uri;
+            scope.spawn(move || {
+                must(Command::new("fio").args(["--name=verify", "--ioengine=nbd", "--rw=randwrite", "--bs=4k"]).args([
+                    format!("--uri={uri}"),
+                    format!("--offset={}M", part * 64),
+                    "--size=32M".to_owned(),
+                    "--iodepth=16".to_owned(),
+                    "--verify=crc32c".to_owned(),
+                ]));
+            });
+        }
+    });
+}

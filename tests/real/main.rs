@@ -1,0 +1,5 @@
+//! Real file systems, real clients, real trouble: the slow part.
+
+mod clients;
+mod filesystem;
+mod trouble;

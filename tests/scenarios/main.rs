@@ -1,0 +1,11 @@
+//! The stack as a person uses it, one file a story.
+//!
+//! The numbers in test names are those of the original's acceptance cases.
+
+mod blockers;
+mod clones;
+mod commands;
+mod locks;
+mod names;
+mod snapshots;
+mod volumes;

@@ -1,0 +1,235 @@
+//! A stack of one's own.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use client::{Client, Stack};
+use xseg::Segment;
+
+use crate::Outcome;
+
+/// How long a stack may take to come up or go down on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a stack that comes up is asked.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A running stack in a directory that goes with it.
+pub struct TestStack {
+    directory: tempfile::TempDir,
+    configuration: PathBuf,
+    running: Option<Child>,
+}
+
+impl TestStack {
+    /// Starts a stack on the embedded default.
+    #[must_use]
+    pub fn start() -> TestStack {
+        TestStack::start_with(&[], |configuration| configuration)
+    }
+
+    /// Starts a second node on the blocks and maps of `other`.
+    #[must_use]
+    pub fn start_beside(other: &TestStack) -> TestStack {
+        let (blocks, maps) = (other.path("blocks"), other.path("maps"));
+        TestStack::start_with(&["--blocks", text(&blocks), "--maps", text(&maps)], |configuration| configuration)
+    }
+
+    /// Starts a stack whose configuration `init` wrote with more arguments and `edit` changed.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    #[must_use]
+    pub fn start_with(arguments: &[&str], edit: impl FnOnce(String) -> String) -> TestStack {
+        let mut stack = TestStack::prepared(arguments, edit);
+        stack.run();
+        stack
+    }
+
+    /// A configuration that nobody runs yet.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    #[must_use]
+    pub fn prepared(arguments: &[&str], edit: impl FnOnce(String) -> String) -> TestStack {
+        let directory = tempfile::Builder::new().prefix("archipelago-").tempdir().unwrap();
+        let mut init = vec!["config", "init", "--dir", text(directory.path())];
+        init.extend(arguments);
+        let configuration = PathBuf::from(run(Command::new(program("archipelago")).args(&init)).done());
+        let written = std::fs::read_to_string(&configuration).unwrap();
+        std::fs::write(&configuration, edit(written)).unwrap();
+        TestStack { directory, configuration, running: None }
+    }
+
+    /// Starts what was stopped.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn run(&mut self) {
+        let log = std::fs::File::create(self.path("run.out")).unwrap();
+        let mut command = self.command("archipelago", &["run"]);
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        self.running = Some(command.spawn().unwrap());
+        let deadline = Instant::now() + PATIENCE;
+        while self.archipelago(&["status"]).code() != Some(0) {
+            let ended = self.running.as_mut().and_then(|child| child.try_wait().unwrap());
+            assert!(ended.is_none() && Instant::now() < deadline, "the stack does not come up: {}", self.log());
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Stops it as an operator would.
+    ///
+    /// # Panics
+    /// If it does not go down.
+    pub fn stop(&mut self) {
+        if let Some(child) = self.running.take() {
+            signal(&child, "TERM");
+            self.wait(child);
+        }
+    }
+
+    /// Ends it as a power switch would end its processes.
+    ///
+    /// # Panics
+    /// If it cannot be ended.
+    pub fn kill(&mut self) {
+        if let Some(child) = self.running.take() {
+            signal(&child, "KILL");
+            self.wait(child);
+        }
+    }
+
+    fn wait(&self, mut child: Child) {
+        let deadline = Instant::now() + PATIENCE;
+        while child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "the stack does not stop: {}", self.log());
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// What the stack logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("run.out")).unwrap_or_default()
+    }
+
+    /// A file in the stack's directory.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The configuration's file.
+    #[must_use]
+    pub fn configuration(&self) -> &Path {
+        &self.configuration
+    }
+
+    /// Runs `vlmc` on this stack.
+    #[must_use]
+    pub fn vlmc(&self, arguments: &[&str]) -> Outcome {
+        run(&mut self.command("vlmc", arguments))
+    }
+
+    /// Runs `archipelago` on this stack.
+    #[must_use]
+    pub fn archipelago(&self, arguments: &[&str]) -> Outcome {
+        run(&mut self.command("archipelago", arguments))
+    }
+
+    /// A command of ours, told by the environment which stack it is for.
+    #[must_use]
+    pub fn command(&self, name: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program(name));
+        command.args(arguments).env("ARCHIPELAGO_CONFIG", &self.configuration);
+        command
+    }
+
+    /// Where the roles are, from the configuration.
+    ///
+    /// # Panics
+    /// If the segment is not there.
+    #[must_use]
+    pub fn stack(&self) -> Stack {
+        let text = std::fs::read_to_string(&self.configuration).unwrap();
+        let table: toml::Table = text.parse().unwrap();
+        let port = |role: &str, key: &str| u32::try_from(table[role][key].as_integer().unwrap()).unwrap();
+        let segment = Segment::open(&format!("posix:{}", table["segment_name"].as_str().unwrap())).unwrap();
+        Stack {
+            segment,
+            vlmc: port("vlmcd", "portno_start")..=port("vlmcd", "portno_end"),
+            mapper: port("mapperd", "portno_start"),
+            blocker_maps: port("blockerm", "portno_start"),
+            blocker_blocks: port("blockerb", "portno_start"),
+            endpoints: ["nbd", "fuse"].iter().map(|role| ((*role).to_owned(), port(role, "portno_start"))).collect(),
+            node: table["node"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// A caller on the stack's segment.
+    ///
+    /// # Panics
+    /// If the segment has no room.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::connect(&self.stack()).unwrap()
+    }
+}
+
+impl Drop for TestStack {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the stack's log:\n{}", self.log());
+            self.kill();
+        } else {
+            self.stop();
+        }
+    }
+}
+
+/// Bytes that tell where they belong: no two 8-byte words of any two seeds are alike.
+#[must_use]
+pub fn pattern(seed: u32, length: usize) -> Vec<u8> {
+    let words = (0_u32..).map(|index| (u64::from(seed) << 32 | u64::from(index)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    words.flat_map(u64::to_le_bytes).take(length).collect()
+}
+
+/// Runs a command to its end, with nothing to read.
+///
+/// # Panics
+/// If it cannot be started.
+#[must_use]
+pub fn run(command: &mut Command) -> Outcome {
+    let line = format!("{command:?}");
+    Outcome::new(line, command.stdin(Stdio::null()).output().unwrap())
+}
+
+fn signal(child: &Child, name: &str) {
+    run(Command::new("kill").args([&format!("-{name}"), &child.id().to_string()])).done();
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Our programs lie beside the test's own; they are built first if they are not there.
+fn program(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let test = std::env::current_exe().unwrap();
+        let folder = test.parent().and_then(Path::parent).unwrap().to_owned();
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "--package", "cli", "--bins"]);
+        if folder.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().unwrap().success(), "cannot build the commands");
+        folder
+    });
+    folder.join(name)
+}
