@@ -26,7 +26,7 @@ impl Peer for Store {
         let Event::Accepted(mut request) = event else { return };
         let result = match Op::from_number(request.op()) {
             Some(Op::Info) => {
-                request.set_size(u64::try_from(request.target().as_ref().len()).unwrap());
+                request.set_serviced(u64::try_from(request.target().as_ref().len()).unwrap());
                 Ok(())
             }
             _ => Err(Failure::new(ErrorKind::Unsupported, "only info")),
@@ -67,9 +67,9 @@ async fn ask(tasks: &Tasks, request: &mut Held) -> Result<(), Failure> {
             question.set_op(op);
             question.set_target(name.as_ref()).map_err(|error| Failure::new(ErrorKind::Invalid, error.to_string()))
         };
-        sum += tasks.call(STORE, 4096, fill).await?.size();
+        sum += tasks.call(STORE, 4096, fill).await?.serviced();
     }
-    request.set_size(sum);
+    request.set_serviced(sum);
     Ok(())
 }
 
@@ -115,7 +115,7 @@ fn a_conversation_asks_and_answers() {
         let mut port = segment.bind_dynamic(RESERVE).unwrap();
         send(&mut port, ASKER, Op::Info, "seven..");
         let reply = receive(&mut port);
-        assert_eq!((reply.status(), reply.size()), (0, 70));
+        assert_eq!((reply.status(), reply.serviced()), (0, 70));
         port.free(reply);
     });
 }
@@ -129,7 +129,7 @@ fn more_conversations_than_slots_wait_their_turn() {
         }
         for _ in 0..40 {
             let reply = receive(&mut port);
-            assert_eq!((reply.status(), reply.size()), (0, 70));
+            assert_eq!((reply.status(), reply.serviced()), (0, 70));
             port.free(reply);
         }
     });
@@ -172,7 +172,7 @@ fn requests_sent_before_the_peer_is_there_are_served_when_it_comes() {
     thread::scope(|scope| {
         let store = scope.spawn(|| peer::run(&segment, &common(2..=2), STORE, RESERVE, &stop, Store));
         let reply = receive(&mut port);
-        assert_eq!(reply.size(), 6);
+        assert_eq!(reply.serviced(), 6);
         port.free(reply);
         stop.set();
         store.join().unwrap().unwrap();
