@@ -20,7 +20,7 @@ impl Store {
             fill(request);
             Ok(())
         })?;
-        let size = reply.size();
+        let size = reply.serviced();
         self.client.done(reply);
         Ok(size)
     }
