@@ -245,3 +245,6 @@ impl Map {
         range.start.0..range.end.0.min(self.block_count())
     }
 }
+
+#[cfg(test)]
+mod tests;

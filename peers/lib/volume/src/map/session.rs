@@ -212,7 +212,6 @@ impl Map {
         let used = log.records() > 0;
         let old_logs = LogSequence(log.sequence().0 + u64::from(used));
         if purpose == Purpose::Close {
-            self.now.log_sequence = log.sequence();
             self.session = Session::Reading { replayed: None };
             return (None, Some(Session::Reading { replayed: None }), old_logs);
         }
