@@ -1,0 +1,150 @@
+//! The command line of `archipelago`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::arguments::{Chosen, Output, STYLES};
+
+/// Start, stop and look after an Archipelago stack
+#[derive(Debug, Parser)]
+#[command(name = "archipelago", version, styles = STYLES, arg_required_else_help = true, after_help = AFTER)]
+pub(crate) struct Archipelago {
+    #[command(flatten)]
+    pub(crate) chosen: Chosen,
+    /// Only what runs in user space, which is everything: kept for scripts that say it
+    #[arg(short, long, global = true)]
+    pub(crate) user: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER: &str = "\
+Exit status: 0 done, 1 failed or something is down, 2 misused.
+
+Examples, a private stack without root:
+  archipelago config init --dir ~/stack   prints the configuration it wrote
+  export ARCHIPELAGO_CONFIG=~/stack/archipelago.toml
+  archipelago start
+  archipelago status
+  archipelago stop";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the whole stack in this process until SIGTERM or Ctrl-C
+    Run(Logging),
+    /// Start the stack, or one role of it, in the background
+    Start(OneRole),
+    /// Stop the stack, or one role of it; refused while volumes are mapped
+    Stop(Stop),
+    /// Stop and start the stack, or one role of it; volumes stay mapped
+    Restart(OneRole),
+    /// Show what runs; exit 1 if something does not
+    Status(Status),
+    /// Prove the configuration and what it needs of this machine
+    Check(Output),
+    /// Delete blocks that no volume or snapshot uses any more
+    Gc(Gc),
+    /// Write a configuration
+    #[command(subcommand)]
+    Config(Config),
+    /// Run one role in this process, as the supervisor does
+    #[command(hide = true)]
+    Peer(OnePeer),
+    /// Watch over the roles, as `start` does in the background
+    #[command(hide = true)]
+    Supervise,
+    /// Write completions, man pages and systemd units into a directory
+    #[command(hide = true)]
+    Generate {
+        /// The directory; made if it is not there
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
+}
+
+/// What is logged by a process in the foreground.
+#[derive(Debug, Args)]
+pub(crate) struct Logging {
+    /// Log lines of JSON on standard error
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A command about the stack or one role.
+#[derive(Debug, Args)]
+pub(crate) struct OneRole {
+    /// A role of the configuration, as in mapperd; the whole stack if not given
+    pub(crate) role: Option<String>,
+}
+
+/// `archipelago stop`
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    /// A role of the configuration, as in mapperd; the whole stack if not given
+    pub(crate) role: Option<String>,
+    /// Stop even while volumes are mapped: their users wait, or get errors
+    #[arg(short, long)]
+    pub(crate) force: bool,
+}
+
+/// `archipelago status`
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Only this role
+    pub(crate) role: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `archipelago gc`
+#[derive(Debug, Args)]
+pub(crate) struct Gc {
+    /// Only say what would be deleted
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `archipelago peer`
+#[derive(Debug, Args)]
+pub(crate) struct OnePeer {
+    /// The role
+    pub(crate) role: String,
+    /// Log to standard error instead of the role's file
+    #[arg(long)]
+    pub(crate) stderr: bool,
+}
+
+/// `archipelago config`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Write a configuration for a private stack and print its path
+    Init(Init),
+    /// Translate a configuration of the original, INI (0.4) or Python (before)
+    Import {
+        /// The original's archipelago.conf; it is read, never executed
+        #[arg(value_name = "OLD.conf")]
+        source: PathBuf,
+        /// Where the translation goes; standard output if not given
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+/// `archipelago config init`
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The directory of the stack; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Where blocks are kept; DIR/blocks if not given
+    #[arg(long, value_name = "DIR")]
+    pub(crate) blocks: Option<PathBuf>,
+    /// Where maps and locks are kept; DIR/maps if not given
+    #[arg(long, value_name = "DIR")]
+    pub(crate) maps: Option<PathBuf>,
+}

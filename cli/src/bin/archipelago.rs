@@ -1,0 +1,5 @@
+//! The command `archipelago`.
+
+fn main() -> std::process::ExitCode {
+    cli::archipelago::main(std::env::args_os())
+}

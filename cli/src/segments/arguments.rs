@@ -1,0 +1,104 @@
+//! The command line of `xseg`.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    arguments::{Chosen, Output, STYLES},
+    size,
+};
+
+/// Look into shared-memory segments and repair them
+#[derive(Debug, Parser)]
+#[command(name = "xseg", version, styles = STYLES, arg_required_else_help = true, after_help = AFTER)]
+pub(crate) struct Xseg {
+    #[command(flatten)]
+    pub(crate) chosen: Chosen,
+    /// Name of the segment; the configuration's if not given
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub(crate) segment: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER: &str = "\
+Looking never stops the peers on a segment.
+Exit status: 0 done, 1 failed, 2 misused.
+
+Examples:
+  xseg list                       segments of this machine
+  xseg -s archipelago ports       who serves what
+  xseg -s archipelago trace       the latest requests, as they went
+  xseg route 500 1020             what goes to port 500 goes through 1020 first
+  xseg route 500 --clear";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create a segment
+    Create(Create),
+    /// Destroy a segment; refused while a live process has a port of it
+    Destroy {
+        /// Destroy it under the feet of those who use it
+        #[arg(short, long)]
+        force: bool,
+    },
+    /// List the segments of this machine
+    List(Output),
+    /// Show a segment's geometry and what is in use
+    Info(Output),
+    /// List ports that are bound or were
+    Ports(Output),
+    /// List requests that are in use
+    Requests {
+        /// Only those held by, or on their way to, this port
+        #[arg(short, long)]
+        port: Option<u32>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show the latest requests as they went from port to port
+    Trace {
+        /// How many, newest last
+        #[arg(short = 'n', long, default_value_t = 50)]
+        lines: usize,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Send what goes to a port through another one first
+    Route(Route),
+    /// Give back what dead processes held
+    Reap(Output),
+    /// Check a segment for damage; exit 1 if there is any
+    Verify(Output),
+}
+
+/// `xseg create`
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// Ports
+    #[arg(long, default_value_t = 2048)]
+    pub(crate) ports: u32,
+    /// The first dynamic port
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) dynports: u32,
+    /// Request slots
+    #[arg(long, default_value_t = 16384)]
+    pub(crate) requests: u32,
+    /// Memory for buffers, as in 256M
+    #[arg(long, value_parser = size::parse, default_value = "256M", value_name = "SIZE")]
+    pub(crate) size: u64,
+}
+
+/// `xseg route`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("way").args(["via", "clear"]).required(true))]
+pub(crate) struct Route {
+    /// The port whose requests are diverted
+    pub(crate) port: u32,
+    /// The port they go through
+    pub(crate) via: Option<u32>,
+    /// Let them go straight again
+    #[arg(long)]
+    pub(crate) clear: bool,
+}
