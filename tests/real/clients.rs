@@ -87,6 +87,42 @@ fn fio_verifies_what_it_wrote_on_a_loop_device() {
     stack.vlmc(&["unmap", &device]).done();
 }
 
+/// What fsx does to a device: everything that keeps its size.
+const FSX: &str = "blockmode = true
+[opsize]
+max = 262144
+align = 512
+[weights]
+close_open = 0
+truncate = 0
+posix_fallocate = 0
+copy_file_range = 0
+sendfile = 0
+read = 10
+write = 10
+mapread = 5
+mapwrite = 5
+invalidate = 1
+fsync = 1
+fdatasync = 1
+punch_hole = 2
+";
+
+#[test]
+fn fsx_finds_nothing_wrong_with_a_loop_device() {
+    let test = "fsx_finds_nothing_wrong_with_a_loop_device";
+    let Some(fsx) = tool("fsx").filter(|_| is_root()) else { return skip(test, "needs root and fsx") };
+    let stack = TestStack::start();
+    stack.vlmc(&["create", "volume1", "--size", "64"]).done();
+    let device = stack.vlmc(&["map", "volume1", "--via", "fuse"]).done();
+    let configuration = stack.path("fsx.toml");
+    std::fs::write(&configuration, FSX).unwrap();
+    let mut command = Command::new(fsx);
+    command.arg("-f").arg(&configuration).arg("-P").arg(stack.path(".")).args(["-N", "3000", "-S", "7", &device]);
+    must(&mut command);
+    stack.vlmc(&["unmap", &device]).done();
+}
+
 #[test]
 fn two_clients_at_once_do_not_disturb_each_other() {
     let Some((_stack, uri)) = mapped("two_clients_at_once_do_not_disturb_each_other", "fio") else { return };
