@@ -56,9 +56,21 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A thread has died of a panic, which was logged.
+    #[error("thread {name} has died")]
+    ThreadDied {
+        /// Its name.
+        name: &'static str,
+    },
+    /// A port of the segment could not be served.
+    #[error(transparent)]
+    Peer(#[from] peer::Error),
     /// The stack did not do what a connection needs.
     #[error(transparent)]
     Stack(#[from] Failure),
+    /// TLS cannot be begun.
+    #[error("cannot begin TLS")]
+    Tls(#[from] rustls::Error),
     /// The connection to a client broke.
     #[error("connection to client broke")]
     Connection(#[from] io::Error),

@@ -11,8 +11,8 @@ use crate::{
     Error,
     exports::{Export, Exports},
     wire::{
-        ALLOCATION_CONTEXT, ALLOCATION_ID, ClientFlags, ContextQuery, ExportQuery, Greeting, Haggle, Info, Malformed,
-        OPTION_MAX, OptionHeader, OptionReply, PAYLOAD_MAX, Refusal, TransmissionFlags, export_name_reply,
+        ALLOCATION_CONTEXT, ALLOCATION_ID, ClientFlags, ContextQuery, ExportQuery, Greeting, Haggle, Info,
+        Malformed, OPTION_MAX, OptionHeader, OptionReply, Refusal, TransmissionFlags, export_name_reply,
     },
 };
 
@@ -154,14 +154,18 @@ impl<'a, S: Read + Write> Negotiation<'a, S> {
             Haggle::StartTls if self.tls == Tls::Active => {
                 self.refuse_option(number, Refusal::Invalid, "TLS is already in use".into())?;
             }
-            Haggle::StartTls => self.refuse_option(number, Refusal::Policy, "TLS is not configured".into())?,
+            Haggle::StartTls => {
+                self.refuse_option(number, Refusal::Policy, "TLS is not configured".into())?
+            }
             Haggle::StructuredReply => {
                 self.has_structured_replies = true;
                 self.acknowledge(number)?;
             }
             Haggle::ListMetaContext(query) => self.list_contexts(number, &query)?,
             Haggle::SetMetaContext(query) => self.set_contexts(number, &query)?,
-            Haggle::Unknown(_) => self.refuse_option(number, Refusal::Unsupported, "unknown option".into())?,
+            Haggle::Unknown(_) => {
+                self.refuse_option(number, Refusal::Unsupported, "unknown option".into())?
+            }
         }
         Ok(None)
     }
@@ -186,7 +190,9 @@ impl<'a, S: Read + Write> Negotiation<'a, S> {
 
     fn want(&mut self, number: u32, query: ExportQuery, is_final: bool) -> Result<Option<Step>, Error> {
         match self.exports.find(&query.name) {
-            Some(export) => Ok(Some(Step::Wants(Wanted { export, is_final, form: Form::New { number, query } }))),
+            Some(export) => {
+                Ok(Some(Step::Wants(Wanted { export, is_final, form: Form::New { number, query } })))
+            }
             None => {
                 self.refuse_unknown(number, &query.name)?;
                 Ok(None)
@@ -231,7 +237,12 @@ impl<'a, S: Read + Write> Negotiation<'a, S> {
     }
 
     /// Grants what was asked for: with this, transmission begins if the client wanted that.
-    pub(crate) fn grant(&mut self, wanted: &Wanted, shape: &Shape) -> Result<Agreed, Error> {
+    pub(crate) fn grant(
+        &mut self,
+        wanted: &Wanted,
+        shape: &Shape,
+        payload_max: u32,
+    ) -> Result<Agreed, Error> {
         let flags = self.transmission_flags(shape.is_read_only);
         match &wanted.form {
             Form::Old => self.stream.write_all(&export_name_reply(shape.size_bytes, flags, self.client))?,
@@ -241,7 +252,11 @@ impl<'a, S: Read + Write> Negotiation<'a, S> {
                     infos.push(Info::Name(wanted.export.volume.clone()));
                 }
                 if query.wants.contains(&ExportQuery::BLOCK_SIZE) {
-                    infos.push(Info::BlockSize { minimum: 1, preferred: PREFERRED_BLOCK, maximum: PAYLOAD_MAX });
+                    infos.push(Info::BlockSize {
+                        minimum: 1,
+                        preferred: PREFERRED_BLOCK,
+                        maximum: payload_max,
+                    });
                 }
                 let mut bytes: Vec<u8> =
                     infos.into_iter().flat_map(|info| OptionReply::Info(info).encode(*number)).collect();
@@ -249,7 +264,8 @@ impl<'a, S: Read + Write> Negotiation<'a, S> {
                 self.stream.write_all(&bytes)?;
             }
         }
-        let allocation = self.allocation_of.as_ref().is_some_and(|export| Arc::ptr_eq(export, &wanted.export));
+        let allocation =
+            self.allocation_of.as_ref().is_some_and(|export| Arc::ptr_eq(export, &wanted.export));
         Ok(Agreed { structured_replies: self.has_structured_replies, allocation })
     }
 
@@ -274,7 +290,9 @@ impl<'a, S: Read + Write> Negotiation<'a, S> {
         flags |= if is_read_only {
             TransmissionFlags::READ_ONLY
         } else {
-            TransmissionFlags::SEND_TRIM | TransmissionFlags::SEND_WRITE_ZEROES | TransmissionFlags::SEND_FAST_ZERO
+            TransmissionFlags::SEND_TRIM
+                | TransmissionFlags::SEND_WRITE_ZEROES
+                | TransmissionFlags::SEND_FAST_ZERO
         };
         flags.set(TransmissionFlags::SEND_DF, self.has_structured_replies);
         flags

@@ -6,11 +6,12 @@ mod handshake;
 mod transmission;
 
 pub(crate) use handshake::{
-    ClientFlags, ContextQuery, ExportQuery, Greeting, Haggle, Info, OptionHeader, OptionReply, Refusal, export_name_reply,
+    ClientFlags, ContextQuery, ExportQuery, Greeting, Haggle, Info, OptionHeader, OptionReply, Refusal,
+    export_name_reply,
 };
 pub(crate) use transmission::{
-    Command, CommandFlags, Errno, Extent, REQUEST_LEN, Request, TransmissionFlags, block_status_chunk, data_chunk_header,
-    done_chunk, error_chunk, simple_reply,
+    Command, CommandFlags, Errno, Extent, REQUEST_LEN, Request, TransmissionFlags, block_status_chunk,
+    data_chunk_header, done_chunk, error_chunk, simple_reply,
 };
 
 /// The longest string of the protocol (names, queries, messages), in bytes.

@@ -46,8 +46,10 @@ fn named(text: &str) -> Vec<u8> {
     [&u32::try_from(text.len()).unwrap().to_be_bytes()[..], text.as_bytes()].concat()
 }
 
-/// The reply types in what was said about options, with their data.
-fn replies(mut told: &[u8]) -> Vec<(u32, Vec<u8>)> {
+/// Types and data of replies to options.
+type Replies = Vec<(u32, Vec<u8>)>;
+
+fn replies(mut told: &[u8]) -> Replies {
     let mut replies = Vec::new();
     while !told.is_empty() {
         assert_eq!(told[..8], 0x3e889045565a9_u64.to_be_bytes());
@@ -64,7 +66,7 @@ const INVALID: u32 = (1 << 31) + 3;
 
 fn exports(names: &[&str]) -> Exports {
     let exports = Exports::default();
-    names.iter().for_each(|name| assert!(exports.attach(name, false).is_some()));
+    names.iter().for_each(|name| assert!(exports.attach(name, false)));
     exports
 }
 
@@ -73,8 +75,9 @@ fn shape() -> Shape {
 }
 
 /// Lets a client say all this; what it was told after the greeting, and where haggling stopped.
-fn haggle(exports: &Exports, tls: Tls, said: &[Vec<u8>]) -> (Vec<(u32, Vec<u8>)>, Result<Step, Error>) {
-    let mut script = Script { said: io::Cursor::new([&[0, 0, 0, 3][..], &said.concat()].concat()), told: Vec::new() };
+fn haggle(exports: &Exports, tls: Tls, said: &[Vec<u8>]) -> (Replies, Result<Step, Error>) {
+    let mut script =
+        Script { said: io::Cursor::new([&[0, 0, 0, 3][..], &said.concat()].concat()), told: Vec::new() };
     let mut negotiation = Negotiation::greet(&mut script, exports, tls).unwrap();
     let step = negotiation.step();
     (replies(&script.told[Greeting::LEN..]), step)
@@ -83,12 +86,13 @@ fn haggle(exports: &Exports, tls: Tls, said: &[Vec<u8>]) -> (Vec<(u32, Vec<u8>)>
 #[test]
 fn go_is_granted_with_size_flags_and_block_sizes() {
     let exports = exports(&["disk"]);
-    let said = [vec![0, 0, 0, 3], option(8, b""), contexts(10, "disk", &["base:allocation"]), go(7, "", &[3, 1])];
+    let said =
+        [vec![0, 0, 0, 3], option(8, b""), contexts(10, "disk", &["base:allocation"]), go(7, "", &[3, 1])];
     let mut script = Script { said: io::Cursor::new(said.concat()), told: Vec::new() };
     let mut negotiation = Negotiation::greet(&mut script, &exports, Tls::Off).unwrap();
     let Step::Wants(wanted) = negotiation.step().unwrap() else { panic!("no export is wanted") };
     assert!(wanted.is_final);
-    let agreed = negotiation.grant(&wanted, &shape()).unwrap();
+    let agreed = negotiation.grant(&wanted, &shape(), 32 << 20).unwrap();
     assert_eq!(agreed, Agreed { structured_replies: true, allocation: true });
     let told = replies(&script.told[Greeting::LEN..]);
     assert_eq!(told.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), [ACK, 4, ACK, 3, 3, 3, ACK]);
@@ -104,12 +108,13 @@ fn contexts_selected_for_another_export_do_not_count() {
     let mut script = Script { said: io::Cursor::new(said.concat()), told: Vec::new() };
     let mut negotiation = Negotiation::greet(&mut script, &exports, Tls::Off).unwrap();
     let Step::Wants(wanted) = negotiation.step().unwrap() else { panic!("no export is wanted") };
-    assert!(!negotiation.grant(&wanted, &shape()).unwrap().allocation);
+    assert!(!negotiation.grant(&wanted, &shape(), 32 << 20).unwrap().allocation);
 }
 
 #[test]
 fn contexts_need_structured_replies() {
-    let (told, _) = haggle(&exports(&["a"]), Tls::Off, &[contexts(10, "a", &["base:allocation"]), option(2, b"")]);
+    let (told, _) =
+        haggle(&exports(&["a"]), Tls::Off, &[contexts(10, "a", &["base:allocation"]), option(2, b"")]);
     assert_eq!((told[0].0, told[1].0), (INVALID, ACK));
 }
 

@@ -154,7 +154,6 @@ pub(crate) enum Refusal {
     Invalid = (1 << 31) + 3,
     TlsRequired = (1 << 31) + 5,
     UnknownExport = (1 << 31) + 6,
-    ShuttingDown = (1 << 31) + 7,
     TooBig = (1 << 31) + 9,
 }
 
@@ -216,7 +215,8 @@ impl OptionReply {
         match self {
             OptionReply::Ack => (1, Vec::new()),
             OptionReply::Server(name) => {
-                let length = u32::try_from(name.len()).expect("an export's name is a few hundred bytes at most");
+                let length =
+                    u32::try_from(name.len()).expect("an export's name is a few hundred bytes at most");
                 (2, [&length.to_be_bytes(), name.as_bytes()].concat())
             }
             OptionReply::Info(info) => (3, info.encode()),

@@ -71,9 +71,11 @@ impl Command {
                 Command::Read => CommandFlags::DONT_FRAGMENT,
                 Command::WriteZeroes => CommandFlags::NO_HOLE | CommandFlags::FAST_ZERO,
                 Command::BlockStatus => CommandFlags::REQ_ONE,
-                Command::Write | Command::Disconnect | Command::Flush | Command::Trim | Command::Unknown(_) => {
-                    CommandFlags::empty()
-                }
+                Command::Write
+                | Command::Disconnect
+                | Command::Flush
+                | Command::Trim
+                | Command::Unknown(_) => CommandFlags::empty(),
             }
     }
 
@@ -247,7 +249,11 @@ mod tests {
     #[test]
     fn a_block_status_chunk_lists_lengths_and_states() {
         let mut out = Vec::new();
-        block_status_chunk(&mut out, 9, &[Extent { length: 4096, is_data: true }, Extent { length: 8192, is_data: false }]);
+        block_status_chunk(
+            &mut out,
+            9,
+            &[Extent { length: 4096, is_data: true }, Extent { length: 8192, is_data: false }],
+        );
         assert_eq!(out[4..8], [0, 1, 0, 5]);
         assert_eq!(out[16..24], [0, 0, 0, 20, 0, 0, 0, 1]);
         assert_eq!(out[24..], [0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0, 0, 0, 3]);

@@ -1,0 +1,165 @@
+//! What the role does when it is asked to attach and detach volumes.
+
+use std::{fmt::Write, net::SocketAddr, path::Path, sync::Arc};
+
+use client::{Client, Endpoint};
+use protocol::{Attached, ErrorKind, Failure, VolumeKind};
+
+use crate::{
+    connection::Service,
+    exports::Export,
+    listener::{LEAVE_PATIENCE, Listener},
+};
+
+/// The endpoint as its control port sees it.
+pub(crate) struct Nbd {
+    service: Arc<Service>,
+    listener: Listener,
+}
+
+impl Nbd {
+    /// Opens the sockets; volumes come by and by.
+    pub(crate) fn open(service: Service) -> Result<Nbd, crate::Error> {
+        let service = Arc::new(service);
+        let listener = Listener::open(&service)?;
+        Ok(Nbd { service, listener })
+    }
+
+    fn attached_as(&self, export: &Export) -> Attached {
+        Attached {
+            volume: export.volume.clone(),
+            location: self.location(&export.volume),
+            via: "nbd".to_owned(),
+            is_read_only: export.is_read_only,
+            user_count: u32::try_from(export.users.count()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// The URI under which clients find a volume.
+    fn location(&self, volume: &str) -> String {
+        match (&self.service.config.socket, self.listener.address()) {
+            (Some(path), _) => unix_uri(path, volume),
+            (None, Some(address)) => tcp_uri(address, self.service.tls.is_some(), volume),
+            (None, None) => String::new(),
+        }
+    }
+
+    fn client(&self) -> Result<Client, Failure> {
+        Client::connect(&self.service.stack)
+    }
+
+    /// Writes back what clients left, and gives the volume free.
+    fn close(&self, export: &Export) -> Result<(), Failure> {
+        if export.is_read_only {
+            return Ok(());
+        }
+        let mut client = self.client()?;
+        client.flush(&export.volume)?;
+        match client.close(&export.volume) {
+            // Its lock was broken, or somebody closed it by hand: nothing is left to give free.
+            Err(failure) if matches!(failure.kind, ErrorKind::NotOwner | ErrorKind::NotFound) => Ok(()),
+            closed => closed,
+        }
+    }
+}
+
+impl Endpoint for Nbd {
+    fn attach(&mut self, volume: &str, is_read_only: bool) -> Result<Attached, Failure> {
+        let mut client = self.client()?;
+        let info = client.info(volume)?;
+        let is_read_only = is_read_only || info.kind == VolumeKind::Snapshot;
+        if self.service.exports.get(volume).is_some() {
+            return Err(Failure::new(ErrorKind::Exists, format!("volume {volume} is attached already")));
+        }
+        if !is_read_only {
+            client.open(volume)?;
+        }
+        self.service.exports.attach(volume, is_read_only);
+        let export = self.service.exports.get(volume).ok_or_else(|| unknown(volume))?;
+        Ok(self.attached_as(&export))
+    }
+
+    fn detach(&mut self, volume: &str, is_forced: bool) -> Result<(), Failure> {
+        let export = self.service.exports.get(volume).ok_or_else(|| unknown(volume))?;
+        let left = if is_forced { export.users.close(LEAVE_PATIENCE) } else { export.users.close_if_empty() };
+        let closed = left.map_err(|count| in_use(volume, count)).and_then(|()| self.close(&export));
+        match closed {
+            Ok(()) => self.service.exports.detach(volume),
+            Err(_) => export.users.reopen(),
+        }
+        closed
+    }
+
+    fn attached(&self) -> Vec<Attached> {
+        self.service.exports.all().iter().map(|export| self.attached_as(export)).collect()
+    }
+
+    fn refresh(&mut self, volume: &str) -> Result<(), Failure> {
+        // Clients are told the size when they connect, and each session looks again when one asks for more.
+        self.service.exports.get(volume).map(drop).ok_or_else(|| unknown(volume))
+    }
+
+    fn suspend(&mut self) {
+        self.listener.close();
+        for export in self.service.exports.all() {
+            if let Err(failure) = self.close(&export) {
+                tracing::warn!(volume = export.volume, %failure, "a volume was not closed");
+            }
+        }
+    }
+}
+
+fn unknown(volume: &str) -> Failure {
+    Failure::new(ErrorKind::NotFound, format!("volume {volume} is not attached"))
+}
+
+fn in_use(volume: &str, count: usize) -> Failure {
+    Failure::new(ErrorKind::Busy, format!("volume {volume} is used by {count} clients"))
+}
+
+fn unix_uri(socket: &Path, volume: &str) -> String {
+    format!(
+        "nbd+unix:///{}?socket={}",
+        escaped(volume.as_bytes(), ""),
+        escaped(socket.as_os_str().as_encoded_bytes(), "/")
+    )
+}
+
+fn tcp_uri(mut address: SocketAddr, is_encrypted: bool, volume: &str) -> String {
+    let scheme = if is_encrypted { "nbds" } else { "nbd" };
+    if address.ip().is_unspecified() {
+        let here =
+            if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
+        address.set_ip(here);
+    }
+    format!("{scheme}://{address}/{}", escaped(volume.as_bytes(), ""))
+}
+
+/// Bytes as a URI may carry them: what is neither plain nor in `also` as %XX.
+fn escaped(bytes: &[u8], also: &str) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) || also.as_bytes().contains(byte) {
+            text.push(char::from(*byte));
+        } else {
+            write!(text, "%{byte:02X}").expect("a string takes all that is written to it");
+        }
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_paths_are_escaped_in_uris() {
+        let uri = unix_uri(Path::new("/run/a b/nbd.sock"), "disk#1/ü");
+        assert_eq!(uri, "nbd+unix:///disk%231%2F%C3%BC?socket=/run/a%20b/nbd.sock");
+    }
+
+    #[test]
+    fn an_address_that_means_everywhere_is_named_as_here() {
+        assert_eq!(tcp_uri("0.0.0.0:10809".parse().unwrap(), false, "a"), "nbd://127.0.0.1:10809/a");
+        assert_eq!(tcp_uri("[::]:10809".parse().unwrap(), true, "a"), "nbds://[::1]:10809/a");
+    }
+}
