@@ -5,6 +5,20 @@
 //!      └─ log_sequence ──▶ l.… (what changed since the root was written)
 //! ```
 //!
+//! What a mapper does with a volume, in order:
+//!
+//! 1. Read the object that is named as the volume; [`Header::decode`]. A root of ours: [`Root::logs`], read each that is
+//!    wanted, [`Map::open`], [`Map::replay`]. A map of the original: [`Map::open_legacy`]; before it is changed, load all
+//!    of it, [`Map::upgrade`], and checkpoint.
+//! 2. Ask: [`Map::wanted`], read, [`Map::load`], until nothing is wanted; then [`Map::entries`], [`Map::writability`].
+//! 3. Change: [`Map::begin`] (and a checkpoint, if [`Map::needs_checkpoint`]); [`Map::allocate`], copy, [`Map::set`];
+//!    [`Map::punch`]. Write what [`Map::take_log`] gives before anything is answered, and never two appends at once.
+//!    For a flush: make the bytes of blocks durable, [`Map::commit`], write the log.
+//! 4. When [`Map::needs_checkpoint`], before a snapshot, after [`Map::resize`], and at the end: make the bytes of blocks
+//!    durable, [`Map::checkpoint`], carry the [`Plan`] out in order, [`Map::done`].
+//!
+//! If anything fails on the way, drop the map and begin at 1: what is at rest is whole at every step.
+//!
 //! No I/O, no clock, no threads: it says which objects to read and to write, and takes their bytes. Same input, same output.
 
 mod compare;

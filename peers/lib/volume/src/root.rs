@@ -9,6 +9,7 @@ mod format;
 #[cfg(test)]
 mod tests;
 
+use format::NAME_BYTES;
 pub use format::ROOT_BYTES;
 
 /// Smallest block, in bytes: below it a table of the original has no entry.
@@ -127,6 +128,14 @@ pub fn check_block_size(block_size: u32) -> Result<(), VolumeError> {
     Err(VolumeError::Size { what: "block size", value: u64::from(block_size), rule })
 }
 
+/// A root has room for any volume's name, not for any object's.
+fn check_name(name: &ObjectName) -> Result<(), VolumeError> {
+    if name.as_bytes().len() <= NAME_BYTES {
+        return Ok(());
+    }
+    Err(VolumeError::Name { name: name.to_string(), rule: "a root has room for 254 bytes" })
+}
+
 impl Root {
     /// An empty volume.
     ///
@@ -172,11 +181,13 @@ impl Root {
             let rule = "a clone is not smaller than its snapshot";
             return Err(VolumeError::Size { what: "size", value: new.size, rule });
         }
+        check_name(parent)?;
         let blank = Self::blank(new, self.block_size)?;
         Ok(Self { height: self.height, top: self.top, parent: Some(parent.clone()), ..blank })
     }
 
-    /// The snapshot of this volume, called `parent`, as its last checkpoint left it.
+    /// The snapshot of this volume, called `parent`, as its last checkpoint left it. If it is being changed, ask this of
+    /// [`crate::Map::root`] right after that checkpoint: what was logged since is not in it.
     ///
     /// # Errors
     /// [`VolumeError::State`] unless that checkpoint shared the tree ([`crate::Purpose::Share`]).
@@ -187,6 +198,7 @@ impl Root {
         created_unix_ms: u64,
     ) -> Result<Self, VolumeError> {
         self.check_ours("snapshot")?;
+        check_name(parent)?;
         let is_shared = self.checkpoint <= self.shared_checkpoint;
         let may = match self.state {
             RootState::Clean | RootState::Changing => is_shared,
@@ -233,6 +245,7 @@ impl Root {
     /// [`VolumeError::State`] while it is being changed, or before a map of the original is upgraded.
     pub fn rename_intent(&self, to: &ObjectName, cause: RequestId) -> Result<Self, VolumeError> {
         self.check_ours("rename")?;
+        check_name(to)?;
         if !matches!(self.state, RootState::Clean | RootState::ReadOnly) {
             return Err(VolumeError::State { action: "rename", reason: "its session must close first" });
         }
@@ -280,6 +293,23 @@ impl Root {
     pub fn top_key(&self) -> Option<NodeKey> {
         let level = self.height.checked_sub(1)?;
         Some(NodeKey { level, index: 0, stored: Some(self.top?) })
+    }
+
+    /// Whether nobody but this volume can refer to an object of the tree or the logs, so that its deletion may delete it.
+    pub fn owns(&self, name: &ParsedName) -> bool {
+        match *name {
+            ParsedName::Block { owner, written_at, .. } => {
+                owner == self.id && written_at >= self.shared_before
+            }
+            ParsedName::Node { owner, checkpoint, .. } => {
+                owner == self.id && checkpoint > self.shared_checkpoint
+            }
+            ParsedName::Log { owner, .. } => owner == self.id,
+            ParsedName::Id(_)
+            | ParsedName::LegacyBlock { .. }
+            | ParsedName::LegacyTable { .. }
+            | ParsedName::Other => false,
+        }
     }
 
     /// The logs to replay before the map is what it was. `boot` is that of this machine, now.

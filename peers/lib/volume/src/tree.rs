@@ -380,3 +380,21 @@ fn next_data(slot: &Slot, level: u8, index: u64, from: u64) -> Result<Option<u64
         }
     }
 }
+
+#[cfg(test)]
+impl Tree {
+    /// What is counted along the way is what is there.
+    pub(crate) fn check_counts(&self) {
+        fn count(slot: &Slot) -> (usize, usize) {
+            let Some(node) = &slot.node else { return (0, 0) };
+            match &node.body {
+                Body::Leaf(_) => (1, usize::from(node.dirty)),
+                Body::Inner(children) => {
+                    let below = children.iter().map(count);
+                    below.fold((1, 0), |sum, child| (sum.0 + child.0, sum.1 + child.1))
+                }
+            }
+        }
+        assert_eq!(count(&self.top), (self.counts.loaded, self.counts.dirty_leaves));
+    }
+}

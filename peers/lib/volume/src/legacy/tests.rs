@@ -198,6 +198,22 @@ fn a_leaf_of_small_blocks_lies_in_many_tables() {
 }
 
 #[test]
+fn the_next_data_of_a_map_is_asked_of_the_right_leaf() {
+    let mut map = legacy("goldvol1", None);
+    map.root.size = 3 * 512 * u64::from(map.root.block_size);
+    let mut map = Map::open_legacy(map);
+    for (from, leaf) in [(0, 0), (600, 1), (1024, 2)] {
+        match map.next_data(BlockIndex(from)) {
+            Err(VolumeError::NotLoaded(key)) => assert_eq!((key.level, key.index), (0, leaf)),
+            other => panic!("{other:?}"),
+        }
+        let wanted = map.wanted(&(BlockIndex(from)..BlockIndex(from + 1)));
+        assert_eq!(wanted.iter().map(|wanted| wanted.key.index).collect::<Vec<_>>(), [leaf]);
+        assert_eq!(wanted[0].reads[0].offset, leaf * 512 * 128);
+    }
+}
+
+#[test]
 fn headers_that_nobody_wrote_are_refused() {
     let name = ObjectName::new("goldvol1").expect("a name");
     for (at, value) in [(7, 4), (16, 1), (23, 4), (8, 0xff), (24, 0xff), (0, 0)] {

@@ -1,8 +1,9 @@
 //! Changes of a map, each recorded in its log.
 
 use super::{
-    ALLOCATING_LIMIT, BlockIndex, Change, Entry, Generation, LogChain, Map, ObjectName, Range, Reach, Root,
-    RootState, SESSION_SPAN, Session, VolumeError, WANTED_LIMIT, Wanted, Writability, check_size,
+    ALLOCATING_LIMIT, BlockIndex, Change, DIRTY_LIMIT, Entry, Generation, LogChain, Map, ObjectName, Range,
+    Reach, Root, RootState, SESSION_SPAN, Session, VolumeError, WANTED_LIMIT, Wanted, Writability,
+    check_size,
 };
 use crate::log::LOG_LIMIT;
 
@@ -75,7 +76,7 @@ impl Map {
     /// Gives an allocation up. Its name is not given again.
     ///
     /// # Errors
-    /// [`VolumeError::State`] if a checkpoint is overdue; the allocation is gone all the same.
+    /// [`VolumeError::State`] if a checkpoint is overdue: the allocation stands, try again.
     pub fn abandon(&mut self, allocation: &Allocation) -> Result<(), VolumeError> {
         if self.allocating.get(&allocation.index) != Some(&allocation.written_at) {
             return Ok(());
@@ -273,6 +274,9 @@ impl Map {
         let reason = match &self.session {
             Session::Changing { resized: true, .. } => "the new size must be checkpointed first",
             Session::Changing { log, .. } if self.logged(log) >= 2 * LOG_LIMIT => "a checkpoint is overdue",
+            Session::Changing { .. } if self.tree.dirty_leaves() >= 4 * DIRTY_LIMIT => {
+                "a checkpoint is overdue"
+            }
             Session::Changing { .. } => return Ok(()),
             Session::Reading { .. } if self.now.state == RootState::ReadOnly => {
                 return Err(VolumeError::ReadOnly);

@@ -58,7 +58,7 @@ pub struct Plan {
 }
 
 impl Map {
-    /// Begins to change the map. `boot` is that of this machine, now.
+    /// Begins to change the map. `boot` is that of this machine, now; `cause` is the request to remember, zeros for none.
     ///
     /// # Errors
     /// [`VolumeError::ReadOnly`]; [`VolumeError::State`] if it has begun, must be replayed or upgraded first, or is no volume.
@@ -83,7 +83,7 @@ impl Map {
             (RootState::Deleted | RootState::Moved, _) => return refuse("there is no volume"),
         };
         self.now.state = RootState::Changing;
-        self.now.last_request = cause;
+        self.remember(cause);
         let root = self.now.encode();
         self.flight = Some(Flight { root: self.now.clone(), next: Some(next) });
         Ok(Plan { seal: None, writes: Vec::new(), root, map_deletes: Vec::new(), block_deletes: Vec::new() })
@@ -109,7 +109,7 @@ impl Map {
         self.legacy = None;
         self.now.is_legacy = false;
         self.now.id = id;
-        self.now.last_request = cause;
+        self.remember(cause);
         self.session = Session::Building;
         Ok(())
     }
@@ -160,7 +160,7 @@ impl Map {
     }
 
     /// Encodes all changes. Changes may go on at once, unless it is the first checkpoint of a session that recovers, the
-    /// size changed, or it closes: then they wait for [`Map::done`].
+    /// size changed, or it closes: then they wait for [`Map::done`]. `cause` is the request to remember, zeros for none.
     ///
     /// # Errors
     /// [`VolumeError::State`] if a plan is under way, nothing has begun, or blocks are still being allocated when it closes.
@@ -236,7 +236,7 @@ impl Map {
     }
 
     fn restate(&mut self, purpose: Purpose, cause: RequestId) {
-        self.now.last_request = cause;
+        self.remember(cause);
         if purpose == Purpose::Close && self.now.state == RootState::Changing {
             self.now.state = RootState::Clean;
         }
@@ -245,6 +245,13 @@ impl Map {
             self.now.generation.0 += 1;
             self.now.shared_before = self.now.generation;
             self.now.shared_checkpoint = self.now.checkpoint;
+        }
+    }
+
+    /// What nobody asked for leaves the last request as it was.
+    fn remember(&mut self, cause: RequestId) {
+        if cause != RequestId::default() {
+            self.now.last_request = cause;
         }
     }
 

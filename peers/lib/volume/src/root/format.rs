@@ -21,7 +21,8 @@ const FLAG_READ_ONLY: u32 = 1;
 const FLAG_DELETED: u32 = 2;
 const FLAG_MOVED: u32 = 4;
 const FLAG_CHANGING: u32 = 8;
-const NAME_BYTES: usize = 254;
+/// Longest name in a root, in bytes.
+pub(super) const NAME_BYTES: usize = 254;
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -224,7 +225,7 @@ impl RootBytes {
 impl NameField {
     fn encode(name: Option<&ObjectName>) -> Self {
         let mut field = Self { length: U16::ZERO, bytes: [0; NAME_BYTES] };
-        // The longest volume name of the original is 89 bytes; a longer object is no volume.
+        // Longer ones were refused when they came in.
         let name = name.map_or(&[][..], ObjectName::as_bytes);
         let length = name.len().min(NAME_BYTES);
         field.bytes[..length].copy_from_slice(&name[..length]);

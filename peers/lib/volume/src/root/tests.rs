@@ -126,6 +126,24 @@ fn an_unshared_tree_is_not_frozen() {
 }
 
 #[test]
+fn a_volume_owns_what_no_snapshot_sees() {
+    let (root, parse) = (golden(), |name: ObjectName| ParsedName::parse(name.as_str()));
+    let block = |at| parse(ObjectName::block(root.id, Generation(at), crate::BlockIndex(1)));
+    assert!(root.owns(&block(8)) && !root.owns(&block(7)));
+    let node = |at| parse(ObjectName::node(root.id, Checkpoint(at), 0, 1));
+    assert!(root.owns(&node(4)) && !root.owns(&node(3)));
+    assert!(root.owns(&parse(ObjectName::log(root.id, LogSequence(1)))));
+    assert!(!root.owns(&parse(ObjectName::block(VolumeId(1), Generation(9), crate::BlockIndex(1)))));
+}
+
+#[test]
+fn a_name_that_a_root_has_no_room_for_is_refused() {
+    let long = name(&"x".repeat(255));
+    assert!(blank(5).rename_intent(&long, RequestId::default()).is_err());
+    assert!(blank(5).snapshot(&long, RequestId::default(), 1).is_err());
+}
+
+#[test]
 fn a_volume_is_renamed_only_when_nobody_changes_it() {
     assert!(golden().rename_intent(&name("goldnext1"), RequestId::default()).is_err());
     let intent = blank(5).rename_intent(&name("goldnext1"), RequestId::default()).expect("clean");

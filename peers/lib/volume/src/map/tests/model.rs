@@ -35,6 +35,7 @@ const VOLUMES: usize = 3;
 #[derive(Debug, Clone)]
 enum Op {
     Write(usize),
+    Read(usize),
     /// Set, but the process dies before the log is written.
     WriteAndDie(usize),
     Punch(usize, usize),
@@ -68,6 +69,7 @@ fn ops() -> impl Strategy<Value = Op> {
     let index = 0..INDICES.len();
     prop_oneof![
         12 => index.clone().prop_map(Op::Write),
+        3 => index.clone().prop_map(Op::Read),
         1 => index.clone().prop_map(Op::WriteAndDie),
         3 => (index.clone(), index.clone()).prop_map(|(a, b)| Op::Punch(a.min(b), a.max(b))),
         3 => Just(Op::Commit),
@@ -167,6 +169,10 @@ impl World {
                 }
                 true
             }),
+            Op::Read(at) => self.change(|stores, _, map| {
+                stores.load_all(map, INDICES[*at]..INDICES[*at] + 1);
+                true
+            }),
             Op::WriteAndDie(at) => self.change(|stores, _, map| {
                 if INDICES[*at] < map.block_count() {
                     world::set(stores, map, INDICES[*at]);
@@ -194,6 +200,7 @@ impl World {
             Op::Evict(keep) => {
                 for map in self.volumes.iter_mut().filter_map(|volume| volume.map.as_mut()) {
                     map.evict(*keep);
+                    map.tree.check_counts();
                 }
             }
             Op::Kill => self.volumes.iter_mut().for_each(|volume| volume.map = None),
@@ -340,6 +347,7 @@ impl World {
         for volume in &mut self.volumes {
             if let Some(map) = &mut volume.map {
                 assert_eq!(map.size(), volume.now.size);
+                map.tree.check_counts();
                 assert_eq!(self.stores.names(map), volume.now.names, "{} as it is open", volume.name);
             }
             self.stores.check_collectable(&volume.name, &volume.now.names);

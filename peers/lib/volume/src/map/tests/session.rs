@@ -123,7 +123,7 @@ fn a_block_is_allocated_once_at_a_time() {
 }
 
 #[test]
-fn a_punch_and_a_snapshot_overtake_allocations() {
+fn a_punch_a_snapshot_and_a_shrink_overtake_allocations() {
     let (mut stores, mut map) = session(1000);
     let punched = map.allocate(at(7)).expect("a hole");
     assert_eq!(map.punch(&(at(0)..at(10))), Ok(true));
@@ -133,6 +133,12 @@ fn a_punch_and_a_snapshot_overtake_allocations() {
     snapshot(&mut stores, &mut map, "snapshot-0");
     assert_eq!(map.set(&frozen), Err(VolumeError::Overtaken(at(7))));
     assert_ne!(map.allocate(at(7)).expect("a hole").name, frozen.name);
+    let beyond = map.allocate(at(999)).expect("a hole");
+    for size in [999, 1000] {
+        map.resize(size * u64::from(BLOCK)).expect("a session");
+        world::checkpoint(&mut stores, NAME, &mut map, Purpose::Continue);
+    }
+    assert_eq!(map.set(&beyond), Err(VolumeError::Overtaken(at(999))));
 }
 
 #[test]
@@ -313,6 +319,41 @@ fn a_log_is_replayed_whole_once_and_on_loaded_nodes() {
     again.replay(&logs).expect("loaded");
     assert_eq!(again.entry(at(1)).map(|entry| entry.object_name(at(1))), Ok(ObjectName::new(name)));
     assert_eq!(state_reason(again.replay(&logs)), "it was replayed");
+}
+
+#[test]
+fn a_replay_that_lacked_a_node_has_done_nothing() {
+    let (mut stores, mut map) = session(1000);
+    world::write(&mut stores, &mut map, 0);
+    world::write(&mut stores, &mut map, 600);
+    world::checkpoint(&mut stores, NAME, &mut map, Purpose::Continue);
+    world::punch(&mut stores, &mut map, 0..1);
+    let last = world::write(&mut stores, &mut map, 0);
+    world::write(&mut stores, &mut map, 601);
+    let root = stores.root(NAME);
+    let mut logs = root.logs(BOOT);
+    let log = logs.wanted().expect("a log");
+    logs.add(stores.read(log.as_str()).expect("written")).expect("whole");
+    logs.end();
+    let mut again = Map::open(root);
+    stores.load_all(&mut again, 0..1);
+    assert!(matches!(again.replay(&logs), Err(VolumeError::NotLoaded(_))));
+    stores.load_all(&mut again, 0..1000);
+    again.replay(&logs).expect("loaded");
+    world::begin(&mut stores, NAME, &mut again, BOOT);
+    assert_eq!(stores.names(&mut again).get(&0), Some(&last));
+}
+
+#[test]
+fn a_root_remembers_what_was_asked_for_not_what_was_not() {
+    let (mut stores, mut map) = session(1000);
+    let plan = map.checkpoint(Purpose::Share, CAUSE).expect("a session");
+    carry_out(&mut stores, NAME, &plan, Cut::Never);
+    map.done();
+    let plan = map.checkpoint(Purpose::Close, RequestId::default()).expect("a session");
+    carry_out(&mut stores, NAME, &plan, Cut::Never);
+    map.done();
+    assert_eq!(stores.root(NAME).last_request, CAUSE);
 }
 
 #[test]

@@ -171,10 +171,15 @@ impl Stores {
     fn reachable(&self, root: &Root) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         let mut walk = Walk::new(root);
+        let mut last = None;
         while let Some(key) = walk.next_node() {
             let name = key.name().expect("a node of ours");
             let leaf = walk.load(self.read(name.as_str()).expect("the node")).expect("a whole node");
             found.insert(name.to_string());
+            if leaf.is_some() {
+                assert!(last.is_none_or(|last| last < key.index), "leaves come in order");
+                last = Some(key.index);
+            }
             for block in leaf.iter().flat_map(|leaf| leaf.object_names()) {
                 found.insert(block.to_string());
             }
