@@ -6,11 +6,10 @@ use std::ops::Range;
 use crate::entry::Entry;
 use crate::error::VolumeError;
 use crate::legacy::{LegacyMap, ObjectRange};
-use crate::log::{Change, LogAppend, LogChain};
-use crate::name::{BlockIndex, Generation, ObjectName, VolumeId};
+use crate::name::{BlockIndex, Generation, ObjectName};
 use crate::node::{Node, NodeKey};
 use crate::released::{Ownership, Released};
-use crate::root::{Root, RootState, SESSION_SPAN, check_size};
+use crate::root::{Root, RootState};
 use crate::tree::{Reach, Tree};
 
 mod change;

@@ -318,7 +318,8 @@ impl Root {
         LogChain::new(self.id, first, boot)
     }
 
-    /// Whether an object of this volume may be in use without being in its map yet: a collector leaves it alone.
+    /// Whether an object of this volume may be in use without being in its tree yet: a collector leaves it alone. What is
+    /// only in the logs is among it.
     pub fn protects(&self, name: &ParsedName) -> bool {
         match *name {
             ParsedName::Block { owner, written_at, .. } => {

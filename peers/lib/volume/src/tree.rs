@@ -3,9 +3,7 @@
 use std::ops::Range;
 
 use crate::entry::Entry;
-use crate::name::{BlockIndex, Checkpoint, VolumeId};
 use crate::node::{FANOUT, FANOUT_BITS, Leaf, Node, NodeKey, NodeRef, coverage};
-use crate::released::{Ownership, Released};
 
 mod evict;
 mod punch;

@@ -201,8 +201,8 @@ fn a_leaf_of_small_blocks_lies_in_many_tables() {
 fn the_next_data_of_a_map_is_asked_of_the_right_leaf() {
     let mut map = legacy("goldvol1", None);
     map.root.size = 3 * 512 * u64::from(map.root.block_size);
-    let mut map = Map::open_legacy(map);
     for (from, leaf) in [(0, 0), (600, 1), (1024, 2)] {
+        let mut map = Map::open_legacy(map.clone());
         match map.next_data(BlockIndex(from)) {
             Err(VolumeError::NotLoaded(key)) => assert_eq!((key.level, key.index), (0, leaf)),
             other => panic!("{other:?}"),

@@ -1,11 +1,15 @@
 //! Changes of a map, each recorded in its log.
 
-use super::{
-    ALLOCATING_LIMIT, BlockIndex, Change, DIRTY_LIMIT, Entry, Generation, LogChain, Map, ObjectName, Range,
-    Reach, Root, RootState, SESSION_SPAN, Session, VolumeError, WANTED_LIMIT, Wanted, Writability,
-    check_size,
-};
-use crate::log::LOG_LIMIT;
+use std::ops::Range;
+
+use super::session::Session;
+use super::{ALLOCATING_LIMIT, DIRTY_LIMIT, Map, WANTED_LIMIT, Wanted, Writability};
+use crate::entry::Entry;
+use crate::error::VolumeError;
+use crate::log::{Change, LOG_LIMIT, LogChain};
+use crate::name::{BlockIndex, Generation, ObjectName};
+use crate::root::{Root, RootState, SESSION_SPAN, check_size};
+use crate::tree::Reach;
 
 /// A name for a block that cannot be written where it is. The map changes when it is [`Map::set`].
 #[derive(Debug, Clone, PartialEq, Eq)]

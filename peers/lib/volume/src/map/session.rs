@@ -1,10 +1,11 @@
 //! Beginning and ending changes, so that what is at rest is whole at every step.
 
-use super::{DIRTY_LIMIT, LogAppend, Map, ObjectName, RootState, SESSION_SPAN, VolumeError, VolumeId};
-use crate::log::{BootId, LOG_LIMIT, LogWriter};
-use crate::name::{Checkpoint, Generation, LogSequence};
+use super::{DIRTY_LIMIT, Map};
+use crate::error::VolumeError;
+use crate::log::{BootId, LOG_LIMIT, LogAppend, LogWriter};
+use crate::name::{Checkpoint, Generation, LogSequence, ObjectName, VolumeId};
 use crate::released::RELEASED_LIMIT;
-use crate::root::{RequestId, Root};
+use crate::root::{RequestId, Root, RootState, SESSION_SPAN};
 use crate::tree::Write;
 
 /// Where a map is between reading and changing.
@@ -18,7 +19,7 @@ pub(super) enum Session {
     /// There is no root at rest yet, or one of the original.
     Building,
     /// Replayed; a checkpoint is due, because nobody may append to the logs of a session that ended badly.
-    Recovering { log: LogSequence, boot: BootId, old_logs: LogSequence },
+    Recovering { boot: BootId, old_logs: LogSequence },
     /// Changes are logged. `resized`: the root must say so before the next change.
     Changing { log: LogWriter, old_records: u64, resized: bool },
 }
@@ -89,15 +90,15 @@ impl Map {
         Ok(Plan { seal: None, writes: Vec::new(), root, map_deletes: Vec::new(), block_deletes: Vec::new() })
     }
 
-    /// Starts beyond every number that the last session may have used. The root still names its logs.
+    /// Starts beyond every node that the last session may have written. The root still names its logs, and so its
+    /// generation: what is only in them must stay protected.
     fn recover(&mut self, boot: BootId, old_logs: LogSequence) -> Session {
-        let settled = self.now.settled();
-        self.now.generation = settled.generation;
-        self.now.checkpoint = settled.checkpoint;
-        Session::Recovering { log: settled.log_sequence, boot, old_logs }
+        self.now.checkpoint = self.now.settled().checkpoint;
+        Session::Recovering { boot, old_logs }
     }
 
-    /// Takes over a map of the original whose leaves are all loaded; the first checkpoint writes it in our format.
+    /// Takes over a map of the original whose leaves are all loaded; the first checkpoint writes it in our format. `id` is
+    /// freshly drawn, also when an upgrade is tried again: its nodes may have been written.
     ///
     /// # Errors
     /// [`VolumeError::NotLoaded`]; [`VolumeError::State`] if it is none of the original's, or deleted.
@@ -176,9 +177,11 @@ impl Map {
         let (seal, next, old_logs) = match &self.session {
             Session::Reading { .. } => return refuse("no session has begun"),
             Session::Building => (None, Some(Session::Reading { replayed: None }), old),
-            &Session::Recovering { log, boot, old_logs } => {
-                self.now.log_sequence = log;
-                (None, Some(self.after_recovery(purpose, log, boot)), old_logs)
+            &Session::Recovering { boot, old_logs } => {
+                let settled = self.now.settled();
+                self.now.generation = settled.generation;
+                self.now.log_sequence = settled.log_sequence;
+                (None, Some(self.after_recovery(purpose, boot)), old_logs)
             }
             Session::Changing { .. } => self.turn_log(purpose),
         };
@@ -194,11 +197,11 @@ impl Map {
         Ok(Plan { seal, writes, root: bytes, map_deletes, block_deletes })
     }
 
-    fn after_recovery(&self, purpose: Purpose, log: LogSequence, boot: BootId) -> Session {
+    fn after_recovery(&self, purpose: Purpose, boot: BootId) -> Session {
         match purpose {
             Purpose::Close => Session::Reading { replayed: None },
             Purpose::Continue | Purpose::Share => {
-                let log = LogWriter::new(self.now.id, log, boot);
+                let log = LogWriter::new(self.now.id, self.now.log_sequence, boot);
                 Session::Changing { log, old_records: 0, resized: false }
             }
         }

@@ -1,7 +1,12 @@
 //! Taking blocks out of the tree.
 
-use super::{BlockIndex, Body, Counts, FANOUT, Home, NodeKey, Ownership, Range, Reach, Released, Slot, Tree};
-use super::{Entry, is_covered, key_of, positions};
+use std::ops::Range;
+
+use super::{Body, Counts, Home, Reach, Slot, Tree, is_covered, key_of, positions};
+use crate::entry::Entry;
+use crate::name::BlockIndex;
+use crate::node::{FANOUT, NodeKey};
+use crate::released::{Ownership, Released};
 
 impl Tree {
     /// Makes holes of all blocks in `range`; says whether any was not one.

@@ -1,9 +1,9 @@
 //! Turning what changed into node objects.
 
-use super::{Body, Checkpoint, Counts, FANOUT, Home, NodeKey, NodeRef, Ownership, Released, Slot, Tree};
-use super::{VolumeId, key_of};
-use crate::name::ObjectName;
-use crate::node;
+use super::{Body, Counts, Home, Slot, Tree, key_of};
+use crate::name::{Checkpoint, ObjectName, VolumeId};
+use crate::node::{self, FANOUT, NodeKey, NodeRef};
+use crate::released::{Ownership, Released};
 
 /// An object to write: once, and durably.
 #[derive(Debug, Clone, PartialEq, Eq)]

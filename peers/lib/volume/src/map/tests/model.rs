@@ -50,6 +50,8 @@ enum Op {
     Resize(usize, u64, Cut),
     Evict(usize),
     Kill,
+    /// Killed, and again while the next session recovers: in its first or second plan.
+    KillTwice(bool, Cut),
     /// The machine loses power; so many unsynced bytes of each object remain.
     Power(usize),
     Turn(usize),
@@ -83,6 +85,7 @@ fn ops() -> impl Strategy<Value = Op> {
         2 => (index, 0..u64::from(BLOCK), cuts()).prop_map(|(at, rest, cut)| Op::Resize(at, rest, cut)),
         2 => (0..12usize).prop_map(Op::Evict),
         1 => Just(Op::Kill),
+        1 => (any::<bool>(), cuts()).prop_map(|(second, cut)| Op::KillTwice(second, cut)),
         1 => (0..200usize).prop_map(Op::Power),
         2 => (0..VOLUMES).prop_map(Op::Turn),
     ]
@@ -204,6 +207,7 @@ impl World {
                 }
             }
             Op::Kill => self.volumes.iter_mut().for_each(|volume| volume.map = None),
+            Op::KillTwice(second, cut) => self.kill_twice(*second, *cut),
             Op::Power(torn) => self.lose_power(*torn),
             Op::Turn(to) => self.turn = *to,
         }
@@ -331,6 +335,26 @@ impl World {
             map.done();
             cut == Cut::Never
         });
+    }
+
+    fn kill_twice(&mut self, second: bool, cut: Cut) {
+        let (boot, turn) = (self.boot(), self.turn % self.volumes.len());
+        let volume = &mut self.volumes[turn];
+        volume.map = None;
+        let mut map = self.stores.open(&volume.name, boot);
+        let was_unclean = map.root().state == RootState::Changing;
+        let plan = map.begin(boot, RequestId([2; 32])).expect("a volume");
+        if second {
+            carry_out(&mut self.stores, &volume.name, &plan, Cut::Never);
+            map.done();
+            let plan = map.checkpoint(Purpose::Continue, RequestId([3; 32])).expect("a session");
+            if carry_out(&mut self.stores, &volume.name, &plan, cut) && was_unclean {
+                volume.safe = volume.now.clone();
+            }
+        } else {
+            carry_out(&mut self.stores, &volume.name, &plan, cut);
+        }
+        self.stores.check_collectable(&volume.name, &volume.now.names);
     }
 
     fn lose_power(&mut self, torn: usize) {

@@ -167,7 +167,7 @@ impl Stores {
         }
     }
 
-    /// What a collector finds from one root: tree and logs.
+    /// What a collector finds from one root.
     fn reachable(&self, root: &Root) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         let mut walk = Walk::new(root);
@@ -182,22 +182,6 @@ impl Stores {
             }
             for block in leaf.iter().flat_map(|leaf| leaf.object_names()) {
                 found.insert(block.to_string());
-            }
-        }
-        let mut logs = root.logs(BootId([0; 16]));
-        while let Some(name) = logs.wanted() {
-            let Some(bytes) = self.read(name.as_str()) else { break };
-            let sequence = match ParsedName::parse(name.as_str()) {
-                ParsedName::Log { sequence, .. } => sequence,
-                other => panic!("{other:?}"),
-            };
-            let log = crate::Log::decode(root.id, sequence, bytes).expect("a whole log");
-            found.extend(
-                log.changes.iter().filter_map(|change| change.object_name(root.id)).map(String::from),
-            );
-            logs.add(bytes).expect("a whole log");
-            if logs.wanted().is_none() {
-                break;
             }
         }
         found
