@@ -1,1 +1,34 @@
-//! vlmc: see ARCHITECTURE.md.
+//! Composes volumes: splits their I/O into I/O on objects, by the map entries that the mapper granted.
+//!
+//! ```text
+//! client ── read 6 MiB at 3 MiB ──> vlmc ──> object b.…0: 1 MiB at 3 MiB ──> store
+//!                                       ──> object b.…1: 4 MiB            ──> store
+//!                                       ──> (a hole: zeros)
+//! ```
+//!
+//! In the steady state it asks the mapper nothing: all that changes a volume's map passes through the port that keeps its
+//! entries. It copies no data, keeps nothing on disk, and may be killed at any time: requests are idempotent here, and those
+//! that are not are passed on under their own id.
+
+#![deny(missing_docs)]
+
+mod cache;
+mod composer;
+mod config;
+mod dirty;
+mod flow;
+mod flushing;
+mod map_calls;
+mod moving;
+mod object;
+mod operation;
+mod replies;
+mod scanning;
+mod serve;
+mod slab;
+#[cfg(test)]
+mod tests;
+mod volume;
+
+pub use config::{Config, ConfigError};
+pub use serve::{Error, serve};

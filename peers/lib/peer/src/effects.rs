@@ -20,7 +20,9 @@ struct Inner {
 }
 
 impl Effects {
-    pub(crate) fn new(port: Port, clock: Box<dyn Clock>) -> Effects {
+    /// The hands of a peer that something else than [`crate::run`] drives, as a simulation does.
+    #[must_use]
+    pub fn new(port: Port, clock: Box<dyn Clock>) -> Effects {
         let inner = Inner { port, clock, counters: Counters::default(), in_flight: 0, wake_at_ns: None };
         Effects(Rc::new(RefCell::new(inner)))
     }
@@ -95,7 +97,9 @@ impl Effects {
         inner.wake_at_ns = Some(inner.wake_at_ns.map_or(at_ns, |earlier| earlier.min(at_ns)));
     }
 
-    pub(crate) fn receive(&self) -> Option<Received> {
+    /// What arrived, if anything. Whoever drives the peer makes an event of it.
+    #[must_use]
+    pub fn receive(&self) -> Option<Received> {
         self.0.borrow_mut().port.receive()
     }
 

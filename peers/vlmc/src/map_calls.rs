@@ -1,0 +1,188 @@
+//! Questions to the mapper: where blocks are, and to make them writable.
+
+use std::rc::Rc;
+
+use peer::failure_of;
+use protocol::{Entries, ErrorKind, Failure, Message, Shape};
+use xseg::Held;
+
+use crate::{
+    cache::LEAF_BLOCKS,
+    composer::{Composer, unsent},
+    operation::{Step, Wait},
+    volume::{CallKind, Grant, MapCall},
+};
+
+/// Room for an answer: a leaf of our own objects. With longer names the mapper answers fewer at a time.
+pub(crate) const ENTRIES_BYTES: u64 = 16 << 10;
+
+impl Composer {
+    /// Asks for the first block: every volume has one, and the answer tells the volume's shape.
+    pub(crate) fn ask_shape(&mut self, key: u32) -> Step {
+        self.ask(key, CallKind::Read, 0, 1)
+    }
+
+    /// Asks for the leaf that `block` is in, or for what of it is missing.
+    pub(crate) fn ask_entries(&mut self, key: u32, shape: &Shape, block: u64) -> Step {
+        let Some(operation) = self.operations.get(key) else { return Step::Wait };
+        let leaf = block - block % LEAF_BLOCKS;
+        // An answer may be shorter than the question: what can't be kept must be what is needed.
+        let first = match operation.once {
+            Some(_) => block,
+            None => self.cache.first_unknown(operation.volume, block),
+        };
+        let blocks = shape.size_bytes.div_ceil(u64::from(shape.block_size));
+        self.ask(key, CallKind::Read, first, (leaf + LEAF_BLOCKS).min(blocks))
+    }
+
+    /// Asks to make writable the blocks from `block` on, as far as this operation, which ends at `end` bytes, needs it.
+    pub(crate) fn ask_writable(&mut self, key: u32, shape: &Shape, block: u64, end: u64) -> Step {
+        let leaf_end = block - block % LEAF_BLOCKS + LEAF_BLOCKS;
+        let last = end.div_ceil(u64::from(shape.block_size)).min(leaf_end);
+        let mut run_end = block + 1;
+        while run_end < last && !self.is_writable(key, run_end) {
+            run_end += 1;
+        }
+        self.ask(key, CallKind::Write, block, run_end)
+    }
+
+    fn is_writable(&mut self, key: u32, block: u64) -> bool {
+        use crate::object::Place;
+        matches!(self.place(key, block), Some(Place::At { is_writable: true, .. }))
+    }
+
+    /// Asks, or waits for the answer to a question that is under way already.
+    ///
+    /// In one leaf there are either reads or writes under way, and those to different blocks: so no answer can be older than
+    /// what is known.
+    fn ask(&mut self, key: u32, kind: CallKind, first: u64, end: u64) -> Step {
+        let Some(operation) = self.operations.get_mut(key) else { return Step::Wait };
+        let Some(volume) = self.volumes.get_mut(operation.volume) else { return Step::Wait };
+        let is_same_leaf = |call: &&mut MapCall| call.first / LEAF_BLOCKS == first / LEAF_BLOCKS;
+        let mut end = end;
+        for call in volume.calls.iter_mut().filter(is_same_leaf) {
+            let is_beside = kind == CallKind::Write && call.kind == CallKind::Write && !call.covers(first);
+            if !is_beside {
+                call.waiting.push(key);
+                operation.under_way += 1;
+                operation.wait = Wait::Map;
+                return Step::Wait;
+            }
+            if call.first > first {
+                end = end.min(call.first);
+            }
+        }
+        self.send_call(key, kind, first, end)
+    }
+
+    fn send_call(&mut self, key: u32, kind: CallKind, first: u64, end: u64) -> Step {
+        let mut question = match self.effects.allocate(ENTRIES_BYTES) {
+            Ok(question) => question,
+            Err(failure) => return self.unmade(key, failure),
+        };
+        let Some(volume) = self.operations.get(key).map(|operation| operation.volume) else {
+            return Step::Wait;
+        };
+        let Some(name) = self.volumes.get(volume).map(|volume| &volume.name) else { return Step::Wait };
+        question.set_op(kind.op().number());
+        question.set_flags(0);
+        question.set_offset(first);
+        question.set_size(end - first);
+        let named = question.set_target(name).and_then(|()| question.set_argument(&[]));
+        debug_assert!(named.is_ok(), "the name came in a request");
+        let slot = question.slot();
+        if let Err(refused) = self.effects.submit(question, self.mapper) {
+            let (question, failure) = unsent(refused);
+            self.effects.free(question);
+            return self.fail(key, failure);
+        }
+        self.expect_map(slot, volume, self.call_count);
+        let call = MapCall { number: self.call_count, kind, first, end, waiting: vec![key] };
+        self.call_count += 1;
+        if let Some(volume) = self.volumes.get_mut(volume) {
+            volume.calls.push(call);
+        }
+        if let Some(operation) = self.operations.get_mut(key) {
+            operation.under_way += 1;
+            operation.wait = Wait::Map;
+        }
+        Step::Wait
+    }
+
+    /// The mapper answered: learn it, and let those go on who waited.
+    pub(crate) fn map_replied(&mut self, volume: u32, number: u64, reply: Held) {
+        let calls = self.volumes.get_mut(volume).map(|volume| &mut volume.calls);
+        let call = calls.and_then(|calls| {
+            let position = calls.iter().position(|call| call.number == number)?;
+            Some(calls.swap_remove(position))
+        });
+        let Some(call) = call else { return self.effects.free(reply) };
+        let answer = answer_of(&reply, &call);
+        self.effects.free(reply);
+        let once = match answer {
+            Ok(entries) => self.learn(volume, entries),
+            Err(failure) => Err(failure),
+        };
+        for key in call.waiting {
+            self.go_on_with(key, &once);
+        }
+    }
+
+    /// Keeps entries if that is allowed, else gives them to those who wait.
+    fn learn(&mut self, key: u32, entries: Entries) -> Result<Option<Rc<Entries>>, Failure> {
+        let Some(volume) = self.volumes.get_mut(key) else { return Ok(None) };
+        if entries.has_changed {
+            volume.changes.add();
+        }
+        let Some(fence) = entries.fence else {
+            self.forget_map(key);
+            return Ok(Some(Rc::new(entries)));
+        };
+        let grant = Grant { shape: entries.shape.clone(), fence };
+        if volume.grant.as_ref() != Some(&grant) {
+            volume.grant = Some(grant);
+            self.cache.forget(key);
+        }
+        self.cache.learn(key, entries.first, &entries.entries);
+        Ok(None)
+    }
+
+    fn go_on_with(&mut self, key: u32, once: &Result<Option<Rc<Entries>>, Failure>) {
+        let Some(operation) = self.operations.get_mut(key) else { return };
+        operation.under_way -= 1;
+        operation.wait = Wait::Nothing;
+        match once {
+            Ok(once) => operation.once.clone_from(once),
+            Err(failure) => {
+                let failure = self.explain(key, failure.clone());
+                self.fail(key, failure);
+            }
+        }
+        self.advance(key);
+    }
+}
+
+/// What the mapper says, checked against what it was asked.
+fn answer_of(reply: &Held, call: &MapCall) -> Result<Entries, Failure> {
+    if let Some(failure) = failure_of(reply) {
+        return Err(failure);
+    }
+    let senseless = |what: String| {
+        let op = call.kind.op().name();
+        Failure::new(ErrorKind::Corrupt, format!("the mapper's answer to {op} makes no sense: {what}"))
+    };
+    let mut bytes = vec![0; usize::try_from(reply.serviced().min(reply.buffer_bytes())).unwrap_or(0)];
+    reply.read(0, &mut bytes).map_err(|error| senseless(error.to_string()))?;
+    let mut entries = Entries::decode(&bytes).map_err(|error| senseless(error.to_string()))?;
+    if entries.shape.block_size == 0 {
+        return Err(senseless("blocks of no bytes".to_owned()));
+    }
+    if entries.first != call.first || entries.entries.is_empty() {
+        return Err(senseless(format!("{} entries from block {}", entries.entries.len(), entries.first)));
+    }
+    if call.kind == CallKind::Write && entries.fence.is_none() {
+        return Err(senseless("blocks to write without a lock".to_owned()));
+    }
+    entries.entries.truncate(usize::try_from(call.end - call.first).unwrap_or(usize::MAX));
+    Ok(entries)
+}

@@ -1,0 +1,116 @@
+//! What a reply means: for the operation it is a part of, and for what is known of its volume.
+
+use peer::failure_of;
+use protocol::{ErrorKind, Failure};
+use xseg::Held;
+
+use crate::{composer::Composer, operation::Errand, volume::Volume};
+
+impl Composer {
+    /// Something that we sent or passed on came back.
+    pub(crate) fn replied(&mut self, reply: Held) {
+        let failure = failure_of(&reply);
+        let errand = self.errands.take(reply.slot());
+        match errand {
+            Some(Errand::Passed { operation }) => self.passed(operation, reply, failure),
+            Some(Errand::PassedBy) => self.effects.respond(reply, failure.as_ref().map_or(Ok(()), Err)),
+            Some(Errand::Map { volume, number }) => {
+                self.sent -= 1;
+                self.map_replied(volume, number, reply);
+            }
+            Some(part) => {
+                self.sent -= 1;
+                self.effects.free(reply);
+                self.part_replied(part, failure);
+            }
+            None => self.stray(reply, failure),
+        }
+        self.feed();
+    }
+
+    /// A reply that a predecessor on this port would have known.
+    fn stray(&mut self, reply: Held, failure: Option<Failure>) {
+        if reply.is_home() {
+            self.effects.free(reply);
+            return;
+        }
+        if let Some(volume) = self.by_name.get(reply.target().as_ref()).copied() {
+            self.forget_map(volume);
+        }
+        self.effects.respond(reply, failure.as_ref().map_or(Ok(()), Err));
+    }
+
+    fn passed(&mut self, key: u32, reply: Held, failure: Option<Failure>) {
+        let Some(operation) = self.operations.get_mut(key) else { return self.stray(reply, failure) };
+        operation.request = Some(reply);
+        operation.under_way -= 1;
+        operation.failure = failure;
+        self.advance(key);
+    }
+
+    fn part_replied(&mut self, part: Errand, failure: Option<Failure>) {
+        let (key, failure) = self.account(part, failure);
+        if let Some(operation) = self.operations.get_mut(key) {
+            operation.under_way -= 1;
+        }
+        if let Some(failure) = failure {
+            let failure = self.explain(key, failure);
+            self.fail(key, failure);
+        }
+        self.advance(key);
+    }
+
+    /// If another node took the volume, what we know of it is worth nothing any more.
+    pub(crate) fn explain(&mut self, key: u32, failure: Failure) -> Failure {
+        let volume = self.operations.get(key).map(|operation| operation.volume);
+        match volume {
+            Some(volume) if failure.kind == ErrorKind::NotOwner => {
+                self.forget_map(volume);
+                let name = self.volumes.get(volume).map(Volume::display).unwrap_or_default();
+                Failure::new(failure.kind, format!("another node took volume {name}: {}", failure.message))
+            }
+            _ => failure,
+        }
+    }
+
+    /// Gives a stage's operation its errand's slot back; what it means for the volume.
+    fn account(&mut self, part: Errand, failure: Option<Failure>) -> (u32, Option<Failure>) {
+        let is_done = failure.is_none();
+        let is_missing = failure.as_ref().is_some_and(|failure| failure.kind == ErrorKind::NotFound);
+        match part {
+            Errand::Read { operation, object } if is_missing => {
+                let message = format!("object {} is in the map but not in the store", object.display());
+                (operation, Some(Failure::new(ErrorKind::Corrupt, message)))
+            }
+            Errand::Read { operation, .. } => (operation, failure),
+            Errand::Change { operation, object, is_durable } => {
+                if is_done && !is_durable {
+                    self.with_volume_of(operation, |volume| volume.dirty.add(object));
+                }
+                (operation, failure)
+            }
+            // What is gone was punched, or never acknowledged; the same for a volume.
+            Errand::Sync { operation } => (operation, failure.filter(|_| !is_missing)),
+            Errand::Commit { operation, made } => {
+                if is_done || is_missing {
+                    self.with_volume_of(operation, |volume| volume.changes.committed(made));
+                }
+                (operation, failure.filter(|_| !is_missing))
+            }
+            Errand::Punch { operation, first, end } => {
+                self.punched(operation, first, end, is_done);
+                (operation, failure)
+            }
+            Errand::Passed { operation } => (operation, failure),
+            // These belong to no operation and are dealt with before.
+            Errand::PassedBy | Errand::Map { .. } => (u32::MAX, failure),
+        }
+    }
+
+    fn with_volume_of(&mut self, operation: u32, change: impl FnOnce(&mut Volume)) {
+        let volume = self.operations.get(operation).map(|operation| operation.volume);
+        if let Some(volume) = volume.and_then(|volume| self.volumes.get_mut(volume)) {
+            change(volume);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Running a composer on its ports.
+
+use std::thread;
+
+use peer::{Common, Stop};
+use xseg::{PortNumber, Reserve, Segment};
+
+use crate::{Config, composer::Composer, map_calls::ENTRIES_BYTES};
+
+/// Why a composer could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A port could not be served.
+    #[error(transparent)]
+    Port(#[from] peer::Error),
+    /// The system gave no thread.
+    #[error("cannot start a thread for port {port}")]
+    Thread {
+        /// The port that is not served.
+        port: u32,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// Parts that a request has on average when all are served at once; more wait for their turn.
+const PARTS_PER_REQUEST: u32 = 2;
+/// What flushes need beside the parts of reads and writes.
+const SPARE_PARTS: u32 = 64;
+/// Questions to the mapper that are under way at a time.
+const MAP_CALLS_MAX: u64 = 16;
+
+/// Serves volumes until `stop` is set: one thread for each port.
+///
+/// # Errors
+/// If a port cannot be served; then none is.
+pub fn serve(segment: &Segment, common: &Common, config: &Config, stop: &Stop) -> Result<(), Error> {
+    let port_count = u64::try_from(common.ports.clone().count()).unwrap_or(u64::MAX).max(1);
+    let cache_bytes = config.entry_cache_bytes / port_count;
+    thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for port in common.ports.clone() {
+            let builder = thread::Builder::new().name(format!("{}-{port}", common.role));
+            let work = move || serve_port(segment, common, port, config, cache_bytes, stop);
+            let spawned = builder.spawn_scoped(scope, work);
+            threads.push(spawned.map_err(|source| {
+                stop.set();
+                Error::Thread { port, source }
+            })?);
+        }
+        let ends = threads.into_iter().map(|thread| thread.join().expect("a composer does not panic"));
+        ends.fold(Ok(()), Result::and)
+    })
+}
+
+fn serve_port(
+    segment: &Segment,
+    common: &Common,
+    port: u32,
+    config: &Config,
+    cache_bytes: u64,
+    stop: &Stop,
+) -> Result<(), Error> {
+    let build = |effects| Composer::new(effects, config.blocker_port, config.mapper_port, cache_bytes);
+    let ended = peer::run(segment, common, PortNumber(port), reserve(common.nr_ops), stop, build);
+    if ended.is_err() {
+        // A composer with a port missing serves some volumes and not others: better none.
+        stop.set();
+    }
+    Ok(ended?)
+}
+
+fn reserve(nr_ops: u32) -> Reserve {
+    let requests = nr_ops.saturating_mul(PARTS_PER_REQUEST).saturating_add(SPARE_PARTS);
+    Reserve { requests, bytes: MAP_CALLS_MAX * ENTRIES_BYTES }
+}
