@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long a session waits for the stack before it lets the helper wait.
-pub(crate) const LEND_AFTER: Duration = Duration::from_micros(500);
+pub(crate) const LEND_AFTER: Duration = Duration::from_micros(250);
 /// How long the helper waits at a time.
 const WAIT: Duration = Duration::from_secs(1);
 

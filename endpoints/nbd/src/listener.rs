@@ -125,6 +125,8 @@ impl Doors {
             while let Some((stream, _)) = waiting(listener.accept())? {
                 stream.set_nonblocking(false)?;
                 stream.set_nodelay(true)?;
+                // So that a client whose host vanished does not stay for ever.
+                rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
                 self.welcome(service, Socket::Tcp(stream))?;
             }
         }

@@ -244,6 +244,7 @@ fn drain(held: &Held, length: u64, socket: &crate::stream::Socket) -> io::Result
     let mut at = 0;
     while at < length {
         match held.drain_to(socket, at..length) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => at += as_u64(count),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

@@ -19,6 +19,9 @@ use crate::lock;
 /// How many encrypted bytes are received, and how many plain ones are encrypted, at a time.
 const TLS_STEP: usize = 64 << 10;
 
+/// How long a client may take to hear that nothing more comes.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
+
 /// A connected socket. Usable from several threads: one receives, one sends.
 pub(crate) enum Socket {
     Unix(UnixStream),
@@ -179,7 +182,8 @@ impl Stream {
     pub(crate) fn close(&self) {
         if let Stream::Tls(stream) = self {
             lock(&stream.connection).send_close_notify();
-            let _ = stream.send(&[]);
+            // A client that is gone or does not listen need not be told.
+            let _told = self.socket().set_patience(Some(FAREWELL_PATIENCE)).and_then(|()| stream.send(&[]));
         }
         self.socket().shut_down();
     }

@@ -259,8 +259,10 @@ fn more_connections_than_allowed_are_turned_away() {
 fn who_never_reads_replies_is_ended_by_a_forced_detach() {
     let stage = stage();
     let mut deaf = Raw::enter(&stage, "disk");
+    deaf.say(&request(0, READ, 0, 0, 32 << 20));
+    deaf.hear(1);
     deaf.0.set_nonblocking(true).unwrap();
-    for cookie in 0.. {
+    for cookie in 1.. {
         if deaf.0.write(&request(0, READ, cookie, 0, 1 << 20)).is_err() {
             break;
         }
