@@ -26,6 +26,8 @@ pub(super) struct Stores {
     blocks: BTreeSet<String>,
     /// Every name that was ever given to a block or a node.
     given: BTreeSet<String>,
+    /// Every name that a plan ever said to delete: that may happen late.
+    deleted: BTreeSet<String>,
 }
 
 impl Stores {
@@ -43,6 +45,7 @@ impl Stores {
     }
 
     pub(super) fn append(&mut self, append: &LogAppend) {
+        assert!(!self.deleted.contains(append.name.as_str()), "{} was deleted", append.name);
         let object = self.objects.entry(append.name.to_string()).or_default();
         assert_eq!(object.bytes.len() as u64, append.offset, "{} is written in order", append.name);
         object.bytes.extend_from_slice(&append.bytes);
@@ -61,6 +64,7 @@ impl Stores {
     }
 
     pub(super) fn delete(&mut self, plan: &Plan) {
+        self.deleted.extend(plan.map_deletes.iter().map(ObjectName::to_string));
         for name in &plan.map_deletes {
             self.objects.remove(name.as_str());
         }
