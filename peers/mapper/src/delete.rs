@@ -1,0 +1,108 @@
+//! Delete: a tombstone first, then what only this volume used.
+
+use protocol::{ErrorKind, Failure};
+use volume::{BootId, Header, ObjectName, ParsedName, RequestId, Root, RootState, VolumeId, Walk};
+
+use crate::{
+    asked::{Answer, Asked},
+    failure::{InVolume, no_volume},
+    loading::Found,
+    parallel,
+    service::Service,
+    store_calls::{Fence, Place, Stores},
+    volumes::Volume,
+};
+
+impl Service {
+    /// Deletes a volume or a snapshot. Fails at once if another node has it.
+    pub(crate) async fn delete(&self, asked: &Asked, volume: &Volume) -> Result<Answer, Failure> {
+        let _turn = volume.turns.exclusive().await;
+        let found = self.stores.find(&volume.name, None).await?.ok_or_else(|| no_volume(&volume.name))?;
+        let is_live = found.root().state.is_live() && !self.stores.has_moved(found.root()).await?;
+        if !is_live {
+            let is_ours =
+                found.root().state == RootState::Deleted && found.root().last_request == asked.cause;
+            return if is_ours { Ok(Answer::Done) } else { Err(no_volume(&volume.name)) };
+        }
+        let has_session = volume.session().is_some_and(|session| session.fence.is_some());
+        let taken = self.stores.take(&volume.name).await?;
+        let deleted = self.bury(asked.cause, &taken.fence).await;
+        if deleted.is_ok() {
+            volume.forget();
+        }
+        if taken.is_new || (has_session && deleted.is_ok()) {
+            self.stores.release_or_tell(&volume.name).await;
+        }
+        deleted.map(|()| Answer::Done)
+    }
+
+    async fn bury(&self, cause: RequestId, fence: &Fence) -> Result<(), Failure> {
+        // Read again: only under the lock nobody else changes it.
+        let found = self.stores.live(&fence.lock).await?;
+        self.stores.replace(&fence.lock, &found.root().tombstone(cause).encode(), fence).await?;
+        let (stores, name, boot) = (self.stores.clone(), fence.lock.clone(), self.boot);
+        self.stores.spawn(async move {
+            if let Err(failure) = stores.clear_away(&name, found, boot).await {
+                tracing::warn!(volume = %name, error = %failure, "objects of a deleted volume are left to the collector");
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Stores {
+    /// Deletes the blocks, nodes and logs that only a deleted volume used.
+    async fn clear_away(&self, name: &ObjectName, found: Found, boot: BootId) -> Result<(), Failure> {
+        let Header::Root(root) = found.header else { return Ok(()) };
+        if root.id == VolumeId(0) {
+            // A snapshot: its volume or its clones may use all of it.
+            return Ok(());
+        }
+        self.clear_logged(name, &root, boot).await?;
+        let mut walk = Walk::new(&root);
+        while let Some(key) = walk.next_node() {
+            let Some(object) = key.name().filter(|object| is_owned(&root, object)) else {
+                // What lies below a shared node is shared.
+                walk.skip();
+                continue;
+            };
+            let bytes = self.read_whole(&object).await?;
+            if let Some(leaf) = walk.load(&bytes).in_volume(name)? {
+                let blocks = leaf.object_names().filter(|block| is_owned(&root, block)).collect();
+                self.delete_all(Place::Blocks, blocks).await?;
+            }
+            self.delete(Place::Maps, &object, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes what was made since the last checkpoint, and the logs that say so.
+    async fn clear_logged(&self, name: &ObjectName, root: &Root, boot: BootId) -> Result<(), Failure> {
+        let mut logs = root.logs(boot);
+        let mut read = Vec::new();
+        while let Some(log) = logs.wanted() {
+            match self.read_whole(&log).await {
+                Ok(bytes) => logs.add(&bytes).in_volume(name)?,
+                Err(failure) if failure.kind == ErrorKind::NotFound => {
+                    logs.end();
+                    break;
+                }
+                Err(failure) => return Err(failure),
+            }
+            read.push(log);
+        }
+        let blocks = logs.changes().iter().filter_map(|change| change.object_name(root.id));
+        let blocks = blocks.filter(|block| is_owned(root, block)).collect();
+        self.delete_all(Place::Blocks, blocks).await?;
+        self.delete_all(Place::Maps, read).await
+    }
+
+    async fn delete_all(&self, place: Place, names: Vec<ObjectName>) -> Result<(), Failure> {
+        let mut names = names.iter();
+        parallel::each(|| names.next().map(|name| self.delete(place, name, None))).await
+    }
+}
+
+fn is_owned(root: &Root, object: &ObjectName) -> bool {
+    root.owns(&ParsedName::parse(object.as_str()))
+}

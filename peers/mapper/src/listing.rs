@@ -1,0 +1,147 @@
+//! List: all volumes, by their roots alone.
+
+use std::cell::RefCell;
+
+use protocol::{Failure, List, ListedVolume, ListedVolumes, Message};
+use volume::{ObjectName, ParsedName};
+
+use crate::{
+    asked::{Answer, Asked},
+    info::describe,
+    loading::is_reserved,
+    parallel,
+    service::Service,
+    store_calls::Place,
+};
+
+/// What the list takes beside its lines, in bytes.
+const HEAD_BYTES: usize = 32;
+/// Longest name or reason in a line, in bytes.
+const TEXT_MAX: usize = 400;
+/// Most pages of the store that one answer is made of.
+const PAGES_MAX: u32 = 64;
+
+impl Service {
+    /// A page of volumes in byte order of their names. One whose map can't be read is listed with the reason.
+    pub(crate) async fn list(&self, asked: &Asked) -> Result<Answer, Failure> {
+        let argument: List = asked.argument()?;
+        let room = usize::try_from(asked.room).unwrap_or(usize::MAX).saturating_sub(HEAD_BYTES);
+        let mut page = Page { room, volumes: Vec::new(), more: false };
+        let mut after = argument.after;
+        for _ in 0..PAGES_MAX {
+            let listed = self.stores.list(Place::Maps, &argument.prefix, &after).await?;
+            let Some(last) = listed.names.last() else { break };
+            after = after_page(last);
+            let names: Vec<Vec<u8>> = listed.names.into_iter().filter(|name| may_be_volume(name)).collect();
+            for line in self.lines(names).await? {
+                if !page.add(line) {
+                    return Ok(page.answer());
+                }
+            }
+            if !listed.more {
+                return Ok(page.answer());
+            }
+            page.more = true;
+            if !page.volumes.is_empty() && page.room < TEXT_MAX {
+                return Ok(page.answer());
+            }
+            page.more = false;
+        }
+        page.more = true;
+        Ok(page.answer())
+    }
+
+    /// A line for each live volume, in order.
+    async fn lines(&self, names: Vec<Vec<u8>>) -> Result<Vec<ListedVolume>, Failure> {
+        let all: RefCell<Vec<Option<ListedVolume>>> = RefCell::new(vec![None; names.len()]);
+        let lines = &all;
+        let mut left = names.iter().enumerate();
+        parallel::each(|| {
+            left.next().map(|(at, name)| async move {
+                let line = self.line(name).await;
+                lines.borrow_mut()[at] = line;
+                Ok::<(), Failure>(())
+            })
+        })
+        .await?;
+        Ok(all.into_inner().into_iter().flatten().collect())
+    }
+
+    async fn line(&self, name: &[u8]) -> Option<ListedVolume> {
+        let shown = String::from_utf8_lossy(name).into_owned();
+        let Some(object) = std::str::from_utf8(name).ok().and_then(ObjectName::new) else {
+            return Some(ListedVolume { name: cut(shown), info: Err("the name is not UTF-8".to_owned()) });
+        };
+        match self.stores.find_live(&object).await {
+            Ok(Some(found)) => Some(ListedVolume { name: shown, info: Ok(describe(&object, &found, None)) }),
+            Ok(None) => None,
+            Err(failure) => Some(ListedVolume { name: cut(shown), info: Err(cut(failure.message)) }),
+        }
+    }
+}
+
+struct Page {
+    room: usize,
+    volumes: Vec<ListedVolume>,
+    more: bool,
+}
+
+impl Page {
+    /// Whether there was room for it.
+    fn add(&mut self, line: ListedVolume) -> bool {
+        let bytes = ListedVolumes { volumes: vec![line.clone()], more: false }.encode().len();
+        let Some(left) = self.room.checked_sub(bytes) else {
+            self.more = true;
+            return false;
+        };
+        self.room = left;
+        self.volumes.push(line);
+        true
+    }
+
+    fn answer(self) -> Answer {
+        Answer::Buffer(ListedVolumes { volumes: self.volumes, more: self.more }.encode())
+    }
+}
+
+fn may_be_volume(name: &[u8]) -> bool {
+    std::str::from_utf8(name).ok().and_then(ObjectName::new).is_none_or(|name| !is_reserved(&name))
+}
+
+fn cut(text: String) -> String {
+    if text.len() <= TEXT_MAX { text } else { text.chars().take(TEXT_MAX / 4).collect() }
+}
+
+/// Where to go on after a page that ends in `last`: past all nodes, or all logs, of the same volume.
+fn after_page(last: &[u8]) -> Vec<u8> {
+    let parsed = std::str::from_utf8(last).map_or(ParsedName::Other, ParsedName::parse);
+    match parsed {
+        ParsedName::Node { .. } | ParsedName::Log { .. } | ParsedName::Block { .. } => {
+            // The kind, a dot, and the id: names of this volume's objects go on with another dot.
+            const ID_END: usize = 18;
+            let mut after = last[..ID_END.min(last.len())].to_vec();
+            after.extend_from_slice(b".\xff");
+            after
+        }
+        ParsedName::Id(_)
+        | ParsedName::LegacyBlock { .. }
+        | ParsedName::LegacyTable { .. }
+        | ParsedName::Other => last.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use volume::{Checkpoint, VolumeId};
+
+    use super::*;
+
+    #[test]
+    fn a_page_goes_on_after_all_nodes_of_a_volume() {
+        let node = |id| ObjectName::node(VolumeId(id), Checkpoint(u64::MAX), 7, u64::MAX);
+        let after = after_page(ObjectName::node(VolumeId(5), Checkpoint(1), 0, 0).as_bytes());
+        assert!(after.as_slice() > node(5).as_bytes());
+        assert!(after.as_slice() < node(6).as_bytes());
+        assert_eq!(after_page(b"volume"), b"volume");
+    }
+}

@@ -1,0 +1,172 @@
+//! Reading maps from the store.
+
+use std::cell::RefCell;
+
+use protocol::{ErrorKind, Failure};
+use volume::{BootId, Header, Map, ObjectName, ObjectRange, ParsedName, ROOT_BYTES, Root, RootState, Wanted};
+
+use crate::{
+    failure::{InVolume, no_volume},
+    parallel,
+    store_calls::{Place, Stores},
+};
+
+/// The most that is read at a time, in bytes.
+const PIECE_BYTES: u64 = 256 << 10;
+/// The longest object that is read whole: a log that a checkpoint could not shorten in time.
+const WHOLE_BYTES_MAX: u64 = 64 << 20;
+
+/// What lies under a volume's name.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) header: Header,
+    /// The header as it is at rest.
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Found {
+    pub(crate) fn root(&self) -> &Root {
+        match &self.header {
+            Header::Root(root) => root,
+            Header::Legacy(legacy) => &legacy.root,
+        }
+    }
+}
+
+/// Whether the name is one that only objects of maps have.
+pub(crate) fn is_reserved(name: &ObjectName) -> bool {
+    ParsedName::parse(name.as_str()) != ParsedName::Other
+}
+
+impl Stores {
+    /// What lies under `name`, dead or alive. `v0_size` is the size of a map without a signature.
+    pub(crate) async fn find(
+        &self,
+        name: &ObjectName,
+        v0_size: Option<u64>,
+    ) -> Result<Option<Found>, Failure> {
+        if is_reserved(name) {
+            return Ok(None);
+        }
+        let length = u64::try_from(ROOT_BYTES).unwrap_or(0);
+        let bytes = match self.read(name, 0, length).await {
+            Ok(bytes) => bytes,
+            Err(failure) if failure.kind == ErrorKind::NotFound => return Ok(None),
+            Err(failure) => return Err(failure),
+        };
+        let header = Header::decode(name, &bytes, v0_size).in_volume(name)?;
+        Ok(Some(Found { header, bytes }))
+    }
+
+    /// The volume called `name`, if it is alive.
+    pub(crate) async fn find_live(&self, name: &ObjectName) -> Result<Option<Found>, Failure> {
+        let Some(found) = self.find(name, None).await? else { return Ok(None) };
+        let is_live = found.root().state.is_live() && !self.has_moved(found.root()).await?;
+        Ok(is_live.then_some(found))
+    }
+
+    /// As [`Stores::find_live`], where a volume must be.
+    pub(crate) async fn live(&self, name: &ObjectName) -> Result<Found, Failure> {
+        self.find_live(name).await?.ok_or_else(|| no_volume(name))
+    }
+
+    /// Whether a rename of this volume got so far that the volume is to be found under its new name.
+    pub(crate) async fn has_moved(&self, root: &Root) -> Result<bool, Failure> {
+        let Some(to) = root.moved_to.as_ref().filter(|_| root.state.is_live()) else { return Ok(false) };
+        let there = self.find(to, None).await?;
+        Ok(there.is_some_and(|found| is_same_volume(found.root(), root)))
+    }
+
+    /// The map of a volume, as its root and its logs say.
+    pub(crate) async fn open_map(
+        &self,
+        name: &ObjectName,
+        header: Header,
+        boot: BootId,
+    ) -> Result<RefCell<Map>, Failure> {
+        let root = match header {
+            Header::Legacy(legacy) => return Ok(RefCell::new(Map::open_legacy(legacy))),
+            Header::Root(root) => root,
+        };
+        let is_changing = root.state == RootState::Changing;
+        let mut logs = root.logs(boot);
+        while let Some(log) = logs.wanted() {
+            match self.read_whole(&log).await {
+                Ok(bytes) => logs.add(&bytes).in_volume(name)?,
+                Err(failure) if failure.kind == ErrorKind::NotFound => logs.end(),
+                Err(failure) => return Err(failure),
+            }
+        }
+        let map = RefCell::new(Map::open(root));
+        if is_changing {
+            self.load(name, &map, |map| map.wanted_for_replay(&logs)).await?;
+            map.borrow_mut().replay(&logs).in_volume(name)?;
+        }
+        Ok(map)
+    }
+
+    /// Reads nodes until the map wants no more.
+    pub(crate) async fn load(
+        &self,
+        name: &ObjectName,
+        map: &RefCell<Map>,
+        mut wanted: impl FnMut(&mut Map) -> Vec<Wanted>,
+    ) -> Result<(), Failure> {
+        loop {
+            let nodes = wanted(&mut map.borrow_mut());
+            if nodes.is_empty() {
+                return Ok(());
+            }
+            let mut nodes = nodes.into_iter();
+            parallel::each(|| nodes.next().map(|node| self.load_node(name, map, node))).await?;
+        }
+    }
+
+    async fn load_node(&self, name: &ObjectName, map: &RefCell<Map>, node: Wanted) -> Result<(), Failure> {
+        let mut bytes = Vec::new();
+        for range in &node.reads {
+            bytes.extend(self.read_range(range).await.map_err(|failure| missing(name, failure))?);
+        }
+        map.borrow_mut().load(&node.key, &bytes).in_volume(name)
+    }
+
+    async fn read_range(&self, range: &ObjectRange) -> Result<Vec<u8>, Failure> {
+        match range.length {
+            None => self.read_whole(&range.name).await,
+            Some(length) => self.read_pieces(&range.name, range.offset, length).await,
+        }
+    }
+
+    pub(crate) async fn read_whole(&self, name: &ObjectName) -> Result<Vec<u8>, Failure> {
+        let size = self.size(Place::Maps, name).await?;
+        if size > WHOLE_BYTES_MAX {
+            let message = format!("object {name} of {size} bytes is no part of a map");
+            return Err(Failure::new(ErrorKind::Corrupt, message));
+        }
+        self.read_pieces(name, 0, size).await
+    }
+
+    async fn read_pieces(&self, name: &ObjectName, from: u64, length: u64) -> Result<Vec<u8>, Failure> {
+        let mut bytes = Vec::new();
+        let mut done = 0;
+        while done < length {
+            let piece = (length - done).min(PIECE_BYTES);
+            bytes.extend(self.read(name, from + done, piece).await?);
+            done += piece;
+        }
+        Ok(bytes)
+    }
+}
+
+/// Snapshots have no id of their own: they are told apart by what made them.
+fn is_same_volume(one: &Root, other: &Root) -> bool {
+    (one.id, one.created_by, one.created_unix_ms) == (other.id, other.created_by, other.created_unix_ms)
+}
+
+/// A volume whose map lacks a part is there, but damaged.
+fn missing(name: &ObjectName, failure: Failure) -> Failure {
+    match failure.kind {
+        ErrorKind::NotFound => Failure::new(ErrorKind::Corrupt, format!("volume {name}: {failure}")),
+        _ => failure,
+    }
+}

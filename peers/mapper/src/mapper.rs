@@ -1,0 +1,79 @@
+//! The mapper as a peer: a set of conversations.
+
+use std::{cell::Cell, rc::Rc};
+
+use peer::{Effects, Event, Peer, tasks::Tasks};
+use volume::BootId;
+use xseg::PortNumber;
+
+use crate::{
+    config::Config, parallel::Signal, serve::serve, service::Service, store_calls::Stores, volumes::Volumes,
+};
+
+/// How long a mapper takes to write back and close its maps before it leaves them to the next one.
+const STOP_LIMIT_NS: u64 = 20_000_000_000;
+
+/// The state of a mapper, and when it must have stopped.
+pub(crate) struct Mapper {
+    service: Rc<Service>,
+    stop_at_ns: Cell<Option<u64>>,
+}
+
+impl Mapper {
+    pub(crate) fn new(effects: Effects, config: &Config, node: &str, boot: BootId) -> Mapper {
+        let tasks = Tasks::new(effects);
+        let (blocks, maps) = (PortNumber(config.blockerb_port), PortNumber(config.blockerm_port));
+        let service = Service {
+            stores: Stores::new(tasks.clone(), blocks, maps, node),
+            tasks,
+            volumes: Volumes::new(config.map_cache_bytes),
+            boot,
+            breath: std::cell::RefCell::default(),
+            stopping: Signal::default(),
+            giving_up: Signal::default(),
+        };
+        Mapper { service: Rc::new(service), stop_at_ns: Cell::new(None) }
+    }
+
+    fn begin_stop(&self) {
+        let service = Rc::clone(&self.service);
+        service.stopping.give();
+        let stop_at_ns = service.tasks.effects().now_ns().saturating_add(STOP_LIMIT_NS);
+        self.stop_at_ns.set(Some(stop_at_ns));
+        service.tasks.effects().wake_at(stop_at_ns);
+        self.service.tasks.spawn(async move { service.close_all().await });
+    }
+
+    fn tick(&self) {
+        self.service.breath.take().give();
+        let Some(stop_at_ns) = self.stop_at_ns.get() else { return };
+        let effects = self.service.tasks.effects();
+        if effects.now_ns() < stop_at_ns {
+            effects.wake_at(stop_at_ns);
+        } else {
+            self.service.giving_up.give();
+        }
+    }
+}
+
+impl Peer for Mapper {
+    fn handle(&mut self, event: Event) {
+        let tasks = &self.service.tasks;
+        match event {
+            Event::Accepted(request) => tasks.spawn(serve(Rc::clone(&self.service), request)),
+            Event::Replied(reply) => tasks.replied(reply),
+            Event::Tick => self.tick(),
+            Event::Stopping => self.begin_stop(),
+        }
+        tasks.run();
+    }
+
+    fn details(&self) -> serde_json::Value {
+        let (open_maps, loaded_nodes) = self.service.volumes.counts();
+        serde_json::json!({ "open_maps": open_maps, "loaded_nodes": loaded_nodes })
+    }
+
+    fn is_idle(&self) -> bool {
+        self.service.tasks.is_empty() || self.service.giving_up.is_given()
+    }
+}

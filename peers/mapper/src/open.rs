@@ -1,0 +1,52 @@
+//! Open and close: taking a volume for this node, and giving it back.
+
+use protocol::{ErrorKind, Failure};
+
+use crate::{
+    asked::{Answer, Asked},
+    service::Service,
+    volumes::Volume,
+};
+
+impl Service {
+    /// Takes the volume's lock, or fails at once. Idempotent for this node.
+    pub(crate) async fn open_volume(&self, volume: &Volume) -> Result<Answer, Failure> {
+        let _turn = volume.turns.exclusive().await;
+        if let Some(session) = volume.session()
+            && let Some(fence) = &session.fence
+        {
+            // The lock may have been broken since.
+            match self.stores.take(&volume.name).await {
+                Ok(taken) if taken.fence == *fence => return Ok(Answer::Done),
+                Ok(_) => volume.forget(),
+                Err(failure) => {
+                    volume.forget();
+                    return Err(failure);
+                }
+            }
+        }
+        self.open(volume).await.map(|_| Answer::Done)
+    }
+
+    /// Writes everything back and gives the lock back. Fails if this node does not have it.
+    pub(crate) async fn close_volume(&self, asked: &Asked, volume: &Volume) -> Result<Answer, Failure> {
+        let _turn = volume.turns.exclusive().await;
+        if volume.session().is_none() {
+            let found = self.stores.live(&volume.name).await?;
+            if found.root().state == volume::RootState::ReadOnly {
+                return Ok(Answer::Done);
+            }
+            let lock = self.stores.lock_info(&volume.name).await?;
+            if lock.owner.as_deref() != Some(self.stores.node()) {
+                // A mapper that died after closing it did not answer.
+                return if asked.is_again { Ok(Answer::Done) } else { Err(not_open(&volume.name)) };
+            }
+            self.open(volume).await?;
+        }
+        self.close(volume).await.map(|()| Answer::Done)
+    }
+}
+
+fn not_open(name: &volume::ObjectName) -> Failure {
+    Failure::new(ErrorKind::NotOwner, format!("volume {name} is not open on this node"))
+}
