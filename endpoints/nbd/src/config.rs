@@ -18,7 +18,8 @@ pub struct Config {
     pub max_connections: usize,
     /// How long a client may take to choose a volume, in seconds.
     pub handshake_timeout_s: u64,
-    /// Memory of the segment for each connection, in MiB: bounds what it may have under way, and its largest request.
+    /// Most memory of the segment that a connection takes, in MiB: bounds what it may have under way, and its largest request.
+    /// All connections together leave half of the segment to others; who comes late gets less.
     pub connection_mib: u32,
     /// The certificate chain (PEM) that TCP clients see. With it, TLS is required on TCP.
     pub tls_certificate: Option<PathBuf>,
@@ -42,10 +43,10 @@ impl Default for Config {
         Config {
             socket: None,
             listen: None,
-            // A segment of the default size holds so many with the least buffer each.
+            // More than a node's machines need; each may cost two threads.
             max_connections: 64,
             handshake_timeout_s: 30,
-            // So that the largest request every NBD server should take fits; a crowded segment gives less.
+            // So that the largest request every NBD server should take fits.
             connection_mib: CONNECTION_MAX_MIB,
             tls_certificate: None,
             tls_key: None,

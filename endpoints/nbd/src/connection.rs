@@ -13,6 +13,7 @@ use crate::{
     Config, Error,
     exports::{Export, Exports},
     guests::Guest,
+    memory::Memory,
     negotiation::{Agreed, Negotiation, Step, Tls as TlsMode},
     opened::{Opened, describe},
     session::Session,
@@ -25,6 +26,7 @@ pub(crate) struct Service {
     pub(crate) stack: Stack,
     pub(crate) exports: Exports,
     pub(crate) config: Config,
+    pub(crate) memory: Memory,
     /// For TCP; none where TLS is not configured.
     pub(crate) tls: Option<Tls>,
 }
@@ -117,6 +119,7 @@ fn enter(service: &Service, socket: &Arc<Socket>, export: &Arc<Export>) -> Resul
         let message = format!("volume {} is being detached", export.volume);
         return Err(Failure::new(ErrorKind::Unavailable, message));
     };
-    let opened = Opened::open(&service.stack, export, service.config.payload_max().into())?;
+    let most = service.config.payload_max().into();
+    let opened = Opened::open(&service.stack, export, &service.memory, most)?;
     Ok((user, opened))
 }

@@ -20,6 +20,7 @@ mod guests;
 mod helper;
 mod inbound;
 mod listener;
+mod memory;
 mod negotiation;
 mod opened;
 mod pending;
@@ -38,6 +39,7 @@ pub use error::{Error, ProtocolFault};
 use connection::Service;
 use endpoint::Nbd;
 use exports::Exports;
+use memory::Memory;
 use tls::Tls;
 
 /// Serves attached volumes until `stop`.
@@ -52,7 +54,9 @@ pub fn serve(
 ) -> Result<(), Error> {
     config.check()?;
     let tls = Tls::load(config)?;
-    let service = Service { stack: stack.clone(), exports: Exports::default(), config: config.clone(), tls };
+    let memory = Memory::of_segment(stack.segment.geometry().arena_bytes());
+    let service =
+        Service { stack: stack.clone(), exports: Exports::default(), config: config.clone(), memory, tls };
     let endpoint = Nbd::open(service)?;
     Ok(client::serve_control(&stack.segment, common, stop, endpoint)?)
 }

@@ -16,6 +16,7 @@ use crate::{
     helper::{Helper, LEND_AFTER},
     inbound::Inbound,
     lock,
+    memory::Share,
     negotiation::Agreed,
     opened::Opened,
     pending::Duty,
@@ -47,6 +48,8 @@ pub(crate) struct Session {
     helper: Option<Helper>,
     /// Replies that need nothing of the stack, to be sent before anything is waited for.
     early: Vec<u8>,
+    /// Last, so that the memory is free again before others may take it.
+    _share: Share,
 }
 
 impl Session {
@@ -64,7 +67,7 @@ impl Session {
             has_block_status: agreed.allocation,
             has_structured_replies: agreed.structured_replies,
         };
-        let Opened { sender, completions, .. } = device;
+        let Opened { sender, completions, share, .. } = device;
         Session {
             stack: stack.clone(),
             export: Arc::clone(export),
@@ -75,6 +78,7 @@ impl Session {
             replier: Some(Replier::new(completions)),
             helper: None,
             early: Vec::new(),
+            _share: share,
         }
     }
 
