@@ -26,8 +26,10 @@ pub(crate) enum Selection {
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 /// The module name that marks slow tests, as the test framework's filter sees it.
 const SLOW: &str = "slow::";
-/// Test programs that are slow as a whole: real file systems and other people's programs.
-const SLOW_PROGRAMS: &[&str] = &["real"];
+/// Test programs that are slow as a whole: real file systems and other people's programs, processes that die.
+const SLOW_PROGRAMS: &[&str] = &["real", KILLS];
+/// The one that kills processes: at every step when the segment is built to name its steps.
+const KILLS: &str = "kill";
 
 /// One run of the test framework.
 struct Suite {
@@ -71,13 +73,15 @@ fn fast() -> Result<Vec<Suite>> {
 }
 
 fn slow() -> Result<Vec<Suite>> {
-    let slow_programs = test_programs(|name| SLOW_PROGRAMS.contains(&name))?;
-    let mut suites = vec![Suite::of_workspace("slow tests", &quick_targets()?, &[SLOW])];
-    if !slow_programs.is_empty() {
-        suites.push(Suite::of_workspace("slow test programs", &slow_programs, &[]));
-    }
-    suites.push(models());
-    Ok(suites)
+    let mut kills = vec!["--features=xseg/killpoints".to_owned()];
+    kills.extend(test_programs(|name| name == KILLS)?);
+    let programs = test_programs(|name| SLOW_PROGRAMS.contains(&name) && name != KILLS)?;
+    Ok(vec![
+        Suite::of_workspace("slow tests", &quick_targets()?, &[SLOW]),
+        Suite::of_workspace("real file systems and clients", &programs, &[]),
+        Suite::of_workspace("processes that die", &kills, &[]),
+        models(),
+    ])
 }
 
 /// Everything that holds tests but the slow programs and the documentation.

@@ -6,6 +6,8 @@ use anyhow::{Context, Result};
 
 /// Folders that hold nothing of ours.
 const FOREIGN: [&str; 2] = [".git", "target"];
+/// Folders whose files are bytes, even where these can be read as text.
+const BYTES: &str = "golden/";
 
 /// One text file.
 pub(super) struct File {
@@ -62,6 +64,7 @@ impl Tree {
             if kind.is_dir() && !FOREIGN.contains(&name.as_str()) {
                 self.walk(&entry.path(), &format!("{path}/"))?;
             } else if kind.is_file()
+                && !prefix.contains(BYTES)
                 && let Ok(text) = String::from_utf8(std::fs::read(entry.path()).unwrap_or_default())
             {
                 self.files.push(File { path: path.clone(), text });
@@ -97,19 +100,24 @@ mod tests {
     fn a_checkout_is_read_without_what_is_built_in_it() {
         let folder = tempfile::tempdir().unwrap();
         for (path, text) in
-            [("src/a.rs", "x"), ("target/b.rs", "x"), (".git/config", "x"), ("README.md", "x")]
+            [("src/a.rs", "x"), ("target/b.rs", "x"), ("README.md", "x"), ("tests/golden/v2/a", "x")]
         {
             let file = folder.path().join(path);
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             std::fs::write(file, text).unwrap();
         }
-        std::fs::write(folder.path().join("golden.bin"), [0xff, 0xfe]).unwrap();
+        std::fs::write(folder.path().join("noise.bin"), [0xff, 0xfe]).unwrap();
         let tree = Tree::read(folder.path()).unwrap();
         assert_eq!(
             tree.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(),
             ["README.md", "src/a.rs"]
         );
-        assert!(tree.has("src/") && tree.has("golden.bin") && !tree.has("missing"));
+        assert!(
+            tree.has("src/")
+                && tree.has("noise.bin")
+                && tree.has("tests/golden/v2/a")
+                && !tree.has("missing")
+        );
     }
 
     #[test]
