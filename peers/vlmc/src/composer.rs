@@ -222,10 +222,12 @@ impl Composer {
     }
 
     fn first_stage(&mut self, operation: &Operation) -> Stage {
-        let flushes_first = operation.op == Op::Write && operation.flags.contains(Flags::FLUSH);
+        let flushes_first = operation.flags.contains(Flags::FLUSH);
         match operation.op {
             _ if operation.failure.is_some() => Stage::Moving { at: 0 },
-            Op::Write if flushes_first => Composer::flushing(&mut self.volumes, operation),
+            Op::Write | Op::Discard | Op::WriteZeroes if flushes_first => {
+                Composer::flushing(&mut self.volumes, operation)
+            }
             Op::Read | Op::Write | Op::Discard | Op::WriteZeroes => Stage::Moving { at: 0 },
             Op::Extents => Stage::Scanning { at: 0, extents: Vec::new() },
             Op::Flush | Op::Snapshot | Op::Resize | Op::Close | Op::Rename | Op::Update => {
@@ -282,7 +284,6 @@ impl Composer {
             NextStage::Punching => Stage::Punching { is_sent: false },
             NextStage::Committing(made) => Stage::Committing { made: Some(made) },
             NextStage::Passing => Stage::Passing { is_sent: false },
-            NextStage::Flushing => Composer::flushing(&mut self.volumes, operation),
         };
         if let Some(operation) = self.operations.get_mut(key) {
             operation.stage = stage;

@@ -110,6 +110,11 @@ impl Changes {
         (self.durable < self.made).then_some(self.made)
     }
 
+    /// Whether nothing changed since the start.
+    pub(crate) fn is_as_after_start(&self) -> bool {
+        self.made == 1
+    }
+
     /// A commit that was sent when there were `made` changes is answered.
     pub(crate) fn committed(&mut self, made: u64) {
         self.durable = self.durable.max(made);

@@ -157,7 +157,7 @@ impl Composer {
         }
         let errand = match operation.op {
             Op::Read => Errand::Read { operation: key, object },
-            _ => Errand::Change { operation: key, object, is_durable: is_durable(operation) },
+            _ => Errand::Change { operation: key, object, is_durable: operation.flags.contains(Flags::FUA) },
         };
         match self.send(key, part, self.blocker, errand) {
             Step::Again => self.moved(key, piece.size),
@@ -208,11 +208,6 @@ impl Composer {
     }
 }
 
-/// Whether a part is durable when it is answered. Stores know that for writes alone.
-fn is_durable(operation: &Operation) -> bool {
-    operation.op == Op::Write && operation.flags.contains(Flags::FUA)
-}
-
 fn allocate(effects: &Effects, operation: &Operation, at: u64, piece: Piece) -> Result<Held, Failure> {
     match (operation.op, &operation.request) {
         (Op::Read | Op::Write, Some(parent)) => effects.allocate_child(parent, at..at + piece.size),
@@ -228,8 +223,8 @@ fn fill(
     object: &Object,
 ) -> Result<(), Failure> {
     let passed_on = match operation.op {
-        Op::Write => operation.flags & Flags::FUA,
-        _ => operation.flags & (Flags::FAST | Flags::MAY_TRIM),
+        Op::WriteZeroes => Flags::FUA | Flags::FAST | Flags::MAY_TRIM,
+        _ => Flags::FUA,
     };
     part.set_op(operation.op.number());
     part.set_offset(piece.within);
@@ -238,7 +233,7 @@ fn fill(
     let mut flags = Flags::empty();
     if operation.op != Op::Read {
         argument = &volume.name;
-        flags = passed_on | Flags::FENCED;
+        flags = operation.flags & passed_on | Flags::FENCED;
         part.set_fence(volume.grant.as_ref().map_or(0, |grant| grant.fence));
     }
     part.set_flags(flags.bits());

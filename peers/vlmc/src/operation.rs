@@ -109,15 +109,12 @@ impl Operation {
     /// The stage after the present one, once all its parts are home.
     pub(crate) fn next_stage(&self, pending_changes: Option<u64>) -> NextStage {
         let is_zeroing = matches!(self.op, Op::Discard | Op::WriteZeroes);
-        let is_durable = self.flags.contains(Flags::FUA);
+        let is_durable = self.flags.contains(Flags::FUA) && self.op != Op::Read;
         match &self.stage {
-            Stage::Flushing(_) if self.op == Op::Write => NextStage::Moving,
-            Stage::Flushing(_) if self.is_barrier && !is_zeroing => NextStage::Passing,
+            Stage::Flushing(_) if is_zeroing || self.op == Op::Write => NextStage::Moving,
+            Stage::Flushing(_) if self.is_barrier => NextStage::Passing,
             Stage::Moving { .. } if is_zeroing && self.is_barrier => NextStage::Punching,
-            Stage::Moving { .. } | Stage::Punching { .. } if is_zeroing && self.wants_flush_after() => {
-                NextStage::Flushing
-            }
-            Stage::Moving { .. } if self.op == Op::Write && is_durable => match pending_changes {
+            Stage::Moving { .. } | Stage::Punching { .. } if is_durable => match pending_changes {
                 Some(made) => NextStage::Committing(made),
                 None => NextStage::End,
             },
@@ -128,11 +125,6 @@ impl Operation {
             | Stage::Scanning { .. }
             | Stage::Passing { .. } => NextStage::End,
         }
-    }
-
-    /// Stores know no durable discard, so one is followed by a flush, which also is one before it.
-    fn wants_flush_after(&self) -> bool {
-        self.flags.intersects(Flags::FUA | Flags::FLUSH)
     }
 
     /// Whether the volume's map is another one afterwards.
@@ -159,7 +151,6 @@ impl Operation {
 /// What comes after a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NextStage {
-    Flushing,
     Moving,
     Punching,
     Committing(u64),

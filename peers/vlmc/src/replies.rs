@@ -91,12 +91,7 @@ impl Composer {
             }
             // What is gone was punched, or never acknowledged; the same for a volume.
             Errand::Sync { operation } => (operation, failure.filter(|_| !is_missing)),
-            Errand::Commit { operation, made } => {
-                if is_done || is_missing {
-                    self.with_volume_of(operation, |volume| volume.changes.committed(made));
-                }
-                (operation, failure.filter(|_| !is_missing))
-            }
+            Errand::Commit { operation, made } => (operation, self.committed(operation, made, failure)),
             Errand::Punch { operation, first, end } => {
                 self.punched(operation, first, end, is_done);
                 (operation, failure)
@@ -104,6 +99,24 @@ impl Composer {
             Errand::Passed { operation } => (operation, failure),
             // These belong to no operation and are dealt with before.
             Errand::PassedBy | Errand::Map { .. } => (u32::MAX, failure),
+        }
+    }
+
+    /// What is left of a commit's failure when there was nothing to be committed.
+    fn committed(&mut self, key: u32, made: u64, failure: Option<Failure>) -> Option<Failure> {
+        let volume = self.operations.get(key).map(|operation| operation.volume);
+        let volume = volume.and_then(|volume| self.volumes.get_mut(volume))?;
+        let kind = failure.as_ref().map(|failure| failure.kind);
+        match kind {
+            // A snapshot, or a volume that is not there, has no changes.
+            None | Some(ErrorKind::NotFound | ErrorKind::ReadOnly) => {
+                volume.changes.committed(made);
+                None
+            }
+            // Neither has one that another node uses; unless it took it from us.
+            Some(ErrorKind::Busy) if volume.changes.is_as_after_start() => None,
+            Some(ErrorKind::Busy) => failure.map(|failure| Failure { kind: ErrorKind::NotOwner, ..failure }),
+            Some(_) => failure,
         }
     }
 

@@ -305,6 +305,19 @@ fn a_lost_lock_fails_the_write_and_the_next_one_asks_again() {
 }
 
 #[test]
+fn what_cannot_have_changes_is_flushed_and_what_was_taken_from_us_is_not() {
+    let mut world = world();
+    world.write("volume1", 0, b"ours").unwrap();
+    world.snapshot("volume1", "before").unwrap();
+    world.maps.create("volume2", BLOCK, 4096);
+    world.write("volume1", 0, b"more").unwrap();
+    world.maps.is_foreign = true;
+    assert!(world.flush("before").is_ok());
+    assert!(world.flush("volume2").is_ok());
+    assert_eq!(kind(world.flush("volume1")), ErrorKind::NotOwner);
+}
+
+#[test]
 fn a_resize_is_seen_at_once() {
     let mut world = world();
     world.write("volume1", 0, &pattern(1, 2 * BLOCK)).unwrap();

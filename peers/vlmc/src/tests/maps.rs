@@ -61,6 +61,8 @@ impl Maps {
                 answer(request, map, 0, false, has_changed);
             }
             Op::MapPunch => map.punch(first, end, disk),
+            Op::Commit if map.shape.is_read_only => return Err(ErrorKind::ReadOnly),
+            Op::Commit if is_foreign => return Err(ErrorKind::Busy),
             Op::Commit => map.commit(disk),
             Op::Snapshot => {
                 let argument = Snapshot::decode(request.argument().as_ref()).unwrap();
