@@ -435,7 +435,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if self.slot == GONE {
+        if self.slot == GONE || self.local.is_closed() {
             return;
         }
         if self.is_home() {

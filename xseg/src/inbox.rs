@@ -62,9 +62,69 @@ pub(crate) fn push(cells: &impl Cells, slot: u32, passing: State, target: u32) {
     step("push: woken");
 }
 
+/// Takes what is in the inbox of `me`, and does an audit if one is due. Returns at once if there is nothing to do.
+pub(crate) fn collect(
+    cells: &impl Cells,
+    me: Holder,
+    found: &mut VecDeque<Taken>,
+    mut accept: impl FnMut(u32, State) -> bool,
+    is_dead: impl FnMut(Holder) -> bool,
+) {
+    if cells.audit(me.port).load(Ordering::Relaxed) != 0 {
+        cells.audit(me.port).swap(0, Ordering::AcqRel);
+        let suspects = abandoned(cells, me.port, is_dead);
+        take(cells, me, found, &mut accept);
+        for (slot, word) in suspects {
+            if State::decode(word).is_some_and(|state| accept(slot, state)) {
+                found.extend(adopt(cells, me, (slot, word)));
+            }
+        }
+    } else if cells.inbox(me.port).load(Ordering::Relaxed) >= INBOX_FIRST {
+        take(cells, me, found, accept);
+    }
+}
+
+/// Takes over the inbox of a port whose earlier owner is dead, with what only seems to be on its way there. Oldest
+/// first.
+pub(crate) fn inherit(
+    cells: &impl Cells,
+    me: Holder,
+    is_dead: impl FnMut(Holder) -> bool,
+) -> VecDeque<Taken> {
+    disarm(cells, me.port);
+    cells.audit(me.port).swap(0, Ordering::AcqRel);
+    let suspects = abandoned(cells, me.port, is_dead);
+    let mut found = VecDeque::new();
+    take(cells, me, &mut found, |_, state| match state.phase {
+        Phase::Passing => true,
+        // The dead owner marked it, and did not come to take it out.
+        Phase::Held => state.port == me.port,
+        Phase::Free => false,
+    });
+    found.extend(suspects.into_iter().filter_map(|suspect| adopt(cells, me, suspect)));
+    found
+}
+
+/// Marks what earlier owners of the port held as held by `me`; `note` sees each before. After [`inherit`]: what that
+/// found is not found again.
+pub(crate) fn reclaim(cells: &impl Cells, me: Holder, mut note: impl FnMut(u32)) -> Vec<(u32, State)> {
+    let mut again = Vec::new();
+    for slot in 0..cells.slots() {
+        let word = cells.state(slot).load(Ordering::Acquire);
+        let Some(state) = State::decode(word) else { continue };
+        if state.phase == Phase::Held && state.port == me.port && state.incarnation != me.incarnation {
+            note(slot);
+            let held = state.held_by(me.port, me.incarnation);
+            cells.state(slot).store(held.encode(), Ordering::Release);
+            again.push((slot, held));
+        }
+    }
+    again
+}
+
 /// Empties the inbox of `me` into `found`, oldest first. Each request is marked as held *before* it leaves the chain.
 /// `accept` judges a request by slot and state; one it refuses is dropped, with all that is linked behind it.
-pub(crate) fn take(
+fn take(
     cells: &impl Cells,
     me: Holder,
     found: &mut VecDeque<Taken>,
@@ -104,10 +164,11 @@ fn walk(
     let mut link = links.start;
     while link >= INBOX_FIRST && link != links.end {
         let slot = link - INBOX_FIRST;
-        *budget = budget.saturating_sub(1);
         if slot >= cells.slots() || *budget == 0 {
+            *budget = budget.saturating_sub(1);
             return cells.anomaly();
         }
+        *budget -= 1;
         let word = cells.state(slot).load(Ordering::Acquire);
         let next = cells.next(slot).load(Ordering::Relaxed);
         if (INBOX_FIRST..INBOX_FIRST + cells.slots()).contains(&next) {
@@ -137,7 +198,7 @@ pub(crate) fn arm(cells: &impl Cells, port: u32) -> bool {
     armed
 }
 
-/// Says in the inbox word that its owner is awake.
+/// Says in the inbox word that its owner is awake, or has to be.
 pub(crate) fn disarm(cells: &impl Cells, port: u32) {
     // A failure means that a pusher did it.
     let _ =
@@ -158,18 +219,18 @@ pub(crate) fn ring(cells: &impl Cells, port: u32) {
 /// Asks the owner of a port to look for what a dead pusher left.
 pub(crate) fn ask_audit(cells: &impl Cells, port: u32) {
     cells.audit(port).store(1, Ordering::Release);
-    ring(cells, port);
+    // Pairs with the fence in `arm`.
+    fence(Ordering::SeqCst);
+    disarm(cells, port);
+    // Whatever the word says: the pusher may have died between its push and its wake-up call.
+    cells.wake(port);
 }
 
 /// First half of an audit: requests that somebody dead was pushing to `port`, by slot and state word.
 ///
 /// They are judged before the inbox is emptied: what a pusher managed to push before it died is found there, and
 /// marked, so that its word differs by the time of [`adopt`].
-pub(crate) fn abandoned(
-    cells: &impl Cells,
-    port: u32,
-    mut is_dead: impl FnMut(Holder) -> bool,
-) -> Vec<(u32, u64)> {
+fn abandoned(cells: &impl Cells, port: u32, mut is_dead: impl FnMut(Holder) -> bool) -> Vec<(u32, u64)> {
     let mut suspects = Vec::new();
     for slot in 0..cells.slots() {
         let word = cells.state(slot).load(Ordering::Acquire);
@@ -184,7 +245,7 @@ pub(crate) fn abandoned(
 }
 
 /// Second half of an audit, after `take`: a suspect still in its old state was never pushed; take it as if it had been.
-pub(crate) fn adopt(cells: &impl Cells, me: Holder, suspect: (u32, u64)) -> Option<Taken> {
+fn adopt(cells: &impl Cells, me: Holder, suspect: (u32, u64)) -> Option<Taken> {
     let (slot, word) = suspect;
     let state = State::decode(word)?;
     let held = state.held_by(me.port, me.incarnation);

@@ -6,6 +6,8 @@
 pub(crate) fn step(_name: &'static str) {
     #[cfg(all(feature = "killpoints", not(loom)))]
     counting::reach();
+    #[cfg(all(test, loom))]
+    crate::models::reach();
 }
 
 #[cfg(all(feature = "killpoints", not(loom)))]

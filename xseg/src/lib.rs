@@ -41,45 +41,84 @@
 //! whatever another process writes there, the worst that comes of it is an error. The design is in
 //! `docs/protocols.md`, section 1; the layout in [`abi`].
 
+// Under the model checker (cfg loom) only the protocol itself is built: its atomics are not words in memory.
 pub mod abi;
+#[cfg(not(loom))]
 mod bytes;
+#[cfg(not(loom))]
 mod error;
+#[cfg(not(loom))]
 mod geometry;
+#[cfg(not(loom))]
 mod held;
 mod inbox;
+#[cfg(not(loom))]
 mod inspect;
 mod kill;
+#[cfg(not(loom))]
 mod local;
+#[cfg(not(loom))]
 mod memory;
+#[cfg(not(loom))]
 mod passing;
+#[cfg(not(loom))]
 mod pool;
+#[cfg(not(loom))]
 mod port;
+#[cfg(not(loom))]
 mod process;
+#[cfg(not(loom))]
 mod reap;
+#[cfg(not(loom))]
 mod receiver;
+#[cfg(not(loom))]
 mod recovery;
+#[cfg(not(loom))]
 mod segment;
+#[cfg(not(loom))]
 mod shared;
+#[cfg(not(loom))]
 mod slabs;
 mod state;
 mod sync;
-#[cfg(test)]
-mod tests;
+#[cfg(not(loom))]
 mod trace;
+#[cfg(not(loom))]
 mod wait;
 
+#[cfg(test)]
+#[cfg(loom)]
+mod models;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;
+
+#[cfg(not(loom))]
 pub use bytes::{Argument, Name, ShortBytes};
+#[cfg(not(loom))]
 pub use error::{Error, ErrorKind, Result};
+#[cfg(not(loom))]
 pub use geometry::{Geometry, MAX_ARENA_BYTES, MAX_PORTS, MAX_REQUESTS};
+#[cfg(not(loom))]
 pub use held::{Held, RequestId};
+#[cfg(not(loom))]
 pub use inspect::{Finding, PortInfo, RequestInfo};
+#[cfg(not(loom))]
 pub use memory::{RawBuffer, RawFutex};
+#[cfg(not(loom))]
 pub use passing::{Refused, STATUS_UNAVAILABLE};
+#[cfg(not(loom))]
 pub use port::{Port, PortNumber, Reserve, Submitter};
+#[cfg(not(loom))]
 pub use reap::Reaped;
+#[cfg(not(loom))]
 pub use receiver::{Received, Receiver};
+#[cfg(not(loom))]
 pub use recovery::FLAG_ABANDONABLE;
+#[cfg(not(loom))]
 pub use segment::Segment;
 pub use state::Phase;
+#[cfg(not(loom))]
 pub use trace::{Event, Step};
+#[cfg(not(loom))]
 pub use wait::{Waker, Woken};

@@ -53,6 +53,8 @@ pub(crate) struct Local {
     side: Box<[Side]>,
     pending: AtomicU32,
     serial: AtomicU64,
+    /// 1 once the port was left: its requests then belong to somebody else.
+    closed: AtomicU32,
     /// Free slots on their way back to the pool.
     pub(crate) returned: SegQueue<u32>,
     /// Accepted requests that were dropped without an answer.
@@ -74,6 +76,7 @@ impl Local {
             side,
             pending: AtomicU32::new(0),
             serial: AtomicU64::new(0),
+            closed: AtomicU32::new(0),
             returned: SegQueue::new(),
             dropped: SegQueue::new(),
         }
@@ -175,6 +178,14 @@ impl Local {
         self.dropped.push((slot, state));
         self.pending.fetch_or(DROPPED, Ordering::Release);
         ring(&*self.shared, self.me.port);
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst) != 0
     }
 
     pub(crate) fn is_pending(&self) -> bool {

@@ -47,14 +47,12 @@ pub struct Reserve {
 
 /// Leaves the port when both halves are gone.
 #[derive(Debug)]
-pub(crate) struct Leave {
-    shared: Arc<Shared>,
-    me: Holder,
-}
+pub(crate) struct Leave(Arc<Local>);
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        reap::leave(&self.shared, self.me);
+        self.0.close();
+        reap::leave(&self.0.shared, self.0.me);
     }
 }
 
@@ -80,7 +78,7 @@ pub(crate) fn settle(
     reserve: Reserve,
     census: &mut Census,
 ) -> Result<Port> {
-    let leave = Arc::new(Leave { shared: Arc::clone(shared), me });
+    let leave = Arc::new(Leave(Arc::new(Local::new(Arc::clone(shared), me))));
     let (legacy, old_table, old_arena) = inherit(shared, me, census);
     let missing = |want: u64, have: &[u32]| {
         u32::try_from(want.saturating_sub(have.len().try_into().unwrap_or(u64::MAX))).unwrap_or(u32::MAX)
@@ -98,7 +96,7 @@ pub(crate) fn settle(
     }
     step("bind: slabs claimed");
     let ranges = slabs::ranges_of(&[old_arena, new_arena].concat());
-    Ok(assemble(shared, leave, legacy, &new_table, ranges))
+    Ok(assemble(leave, legacy, &new_table, ranges))
 }
 
 /// What earlier owners left: nothing on a dynamic port, where they have no successor.
@@ -111,15 +109,8 @@ fn inherit(shared: &Shared, me: Holder, census: &mut Census) -> (Legacy, Vec<u32
     (legacy, shared.slabs_of(Kind::Table, me.port), shared.slabs_of(Kind::Arena, me.port))
 }
 
-fn assemble(
-    shared: &Arc<Shared>,
-    leave: Arc<Leave>,
-    mut legacy: Legacy,
-    new: &[u32],
-    mut ranges: Ranges,
-) -> Port {
-    let me = leave.me;
-    let local = Arc::new(Local::new(Arc::clone(shared), me));
+fn assemble(leave: Arc<Leave>, mut legacy: Legacy, new: &[u32], mut ranges: Ranges) -> Port {
+    let local = Arc::clone(&leave.0);
     for &slot in &legacy.home {
         local.make_own(slot, Mark::Held);
         keep_buffer(&local, slot, &mut ranges);
@@ -129,7 +120,7 @@ fn assemble(
         keep_buffer(&local, slot, &mut ranges);
     }
     for &slab in new {
-        legacy.free.extend(slabs::clear_slots(shared, me, slab));
+        legacy.free.extend(slabs::clear_slots(&local.shared, local.me, slab));
     }
     let mut pool = Pool::new(ranges);
     for &slot in legacy.free.iter().rev() {

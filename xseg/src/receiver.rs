@@ -11,9 +11,9 @@ use std::{
 };
 
 use crate::{
-    abi::{INBOX_FIRST, Slot},
+    abi::Slot,
     held::{Control, Held},
-    inbox::{Cells, Taken, abandoned, adopt, disarm, take},
+    inbox::{Cells, Taken, collect, disarm},
     kill::step,
     local::{Local, Mark},
     memory::RawFutex,
@@ -156,28 +156,18 @@ impl Receiver {
         drop(held);
     }
 
-    /// Takes what is in the inbox, and does an audit if one is due.
+    /// Takes what is in the inbox.
     fn fill(&mut self) {
-        let local = Arc::clone(&self.local);
-        let shared = &*local.shared;
-        let port = local.me.port;
-        let is_audit_due = shared.audit(port).load(Ordering::Relaxed) != 0;
-        if !is_audit_due && shared.inbox(port).load(Ordering::Relaxed) < INBOX_FIRST {
-            return;
-        }
-        let mut suspects = Vec::new();
-        if is_audit_due {
-            shared.audit(port).swap(0, Ordering::AcqRel);
-            let mut census = Census::default();
-            suspects = abandoned(shared, port, |holder| shared.is_gone(holder, &mut census));
-        }
+        let local = &self.local;
+        let mut census = Census::default();
         let start = self.batch.len();
-        take(shared, local.me, &mut self.batch, |slot, state| is_expected(&local, slot, state));
-        for suspect in suspects {
-            if local.is_marked(suspect.0, Mark::Away) {
-                self.batch.extend(adopt(shared, local.me, suspect));
-            }
-        }
+        collect(
+            &*local.shared,
+            local.me,
+            &mut self.batch,
+            |slot, state| is_expected(local, slot, state),
+            |holder| local.shared.is_gone(holder, &mut census),
+        );
         self.number_batch(start);
     }
 

@@ -9,7 +9,7 @@ use crate::{
     abi::Slot,
     error::{Error, Result},
     error::{ErrorKind, Subject},
-    inbox::{Cells, Taken, abandoned, adopt, ask_audit, disarm, take},
+    inbox::{Cells, Taken, ask_audit, inherit, reclaim},
     kill::step,
     process::{Census, Process},
     shared::Shared,
@@ -60,50 +60,35 @@ pub(crate) struct Legacy {
 
 /// Takes over what earlier owners of `me.port` held, sent, and were sent.
 pub(crate) fn take_over(shared: &Shared, me: Holder, census: &mut Census) -> Legacy {
-    disarm(shared, me.port);
-    shared.audit(me.port).store(0, Ordering::Relaxed);
-    let suspects = abandoned(shared, me.port, |holder| shared.is_gone(holder, census));
-    let mut found = VecDeque::new();
-    take(shared, me, &mut found, |_, state| match state.phase {
-        Phase::Passing => true,
-        Phase::Held => state.port == me.port,
-        Phase::Free => false,
-    });
-    let adopted: Vec<Taken> = suspects.into_iter().filter_map(|it| adopt(shared, me, it)).collect();
+    let mut found = inherit(shared, me, |holder| shared.is_gone(holder, census));
     step("take-over: inbox emptied");
-    let mut accepted = reclaim(shared, me, &found);
-    accepted.append(&mut found);
-    accepted.extend(adopted);
-    sort_out(shared, me, accepted)
+    ask_targets(shared, me);
+    let order_of = |slot| shared.slot64(slot, offset_of!(Slot, order)).load(Ordering::Relaxed);
+    let mut again = reclaim(shared, me, |slot| {
+        step("take-over: one is reclaimed");
+        if order_of(slot) & 1 == 1 {
+            shared.slot32(slot, offset_of!(Slot, attempts)).fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    again.sort_by_key(|&(slot, _)| order_of(slot));
+    let again =
+        again.into_iter().map(|(slot, state)| Taken { slot, state, from: last_sender(shared, slot, state) });
+    let mut here: VecDeque<Taken> = again.collect();
+    here.append(&mut found);
+    sort_out(shared, me, here)
 }
 
-/// Marks what earlier owners held as held by us, in the order they received it.
-fn reclaim(shared: &Shared, me: Holder, found: &VecDeque<Taken>) -> VecDeque<Taken> {
-    let found: HashSet<u32> = found.iter().map(|taken| taken.slot).collect();
-    let mut again = Vec::new();
+/// Earlier owners may have died pushing: the targets look whether it happened.
+fn ask_targets(shared: &Shared, me: Holder) {
     for slot in 0..shared.slots() {
         let word = shared.state(slot).load(Ordering::Acquire);
-        let Some(state) = State::decode(word).filter(|state| state.port == me.port) else { continue };
-        let is_older = state.incarnation != me.incarnation;
-        if state.phase == Phase::Passing && is_older {
-            let to = shared.to(slot).load(Ordering::Relaxed);
-            if to < shared.geometry.ports() && to != me.port {
-                ask_audit(shared, to);
-            }
-        }
-        if state.phase == Phase::Held && is_older && !found.contains(&slot) {
-            let order = shared.slot64(slot, offset_of!(Slot, order)).load(Ordering::Relaxed);
-            if order & 1 == 1 {
-                shared.slot32(slot, offset_of!(Slot, attempts)).fetch_add(1, Ordering::Relaxed);
-            }
-            let held = state.held_by(me.port, me.incarnation);
-            shared.state(slot).store(held.encode(), Ordering::Release);
-            again.push((order, Taken { slot, state: held, from: last_sender(shared, slot, held) }));
+        let is_ours = |state: &State| state.port == me.port && state.incarnation != me.incarnation;
+        let state = State::decode(word).filter(is_ours);
+        let to = shared.to(slot).load(Ordering::Relaxed);
+        if state.is_some_and(|state| state.phase == Phase::Passing) && to < shared.geometry.ports() {
+            ask_audit(shared, to);
         }
     }
-    step("take-over: reclaimed");
-    again.sort_by_key(|&(order, _)| order);
-    again.into_iter().map(|(_, taken)| taken).collect()
 }
 
 /// Who sent a request whose pusher is no longer known: the newest on its path.

@@ -37,6 +37,7 @@ pub(crate) struct State {
 }
 
 impl State {
+    #[cfg(not(loom))]
     pub(crate) fn free(origin: u32, incarnation: u32) -> State {
         State { phase: Phase::Free, reply: false, depth: 0, port: origin, incarnation }
     }

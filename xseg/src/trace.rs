@@ -86,7 +86,7 @@ fn write(local: &Local, step: Step, slot: u32, other: u32) {
         offset_of!(TraceEvent, serial),
         shared.slot64(slot, offset_of!(Slot, serial)).load(Ordering::Relaxed),
     );
-    shared.map.word64(at).store(number + 1, Ordering::Release);
+    shared.map.word64(at).store(number.wrapping_add(1), Ordering::Release);
 }
 
 fn now_ns() -> u64 {
@@ -103,7 +103,7 @@ pub(crate) fn events(shared: &Shared) -> impl Iterator<Item = Event> + '_ {
 
 fn read(shared: &Shared, number: u64) -> Option<Event> {
     let at = event_at(shared, number);
-    let is_whole = |order| shared.map.word64(at).load(order) == number + 1;
+    let is_whole = |order| shared.map.word64(at).load(order) == number.wrapping_add(1);
     if !is_whole(Ordering::Acquire) {
         return None;
     }
