@@ -10,10 +10,13 @@
 //!
 //! Never does I/O itself, and knows neither the segment nor the bytes on the wire.
 
+mod blocking;
+pub mod conformance;
 mod error;
 mod name;
 mod request;
 
+pub use blocking::{Data, Store};
 pub use error::{Action, ErrorKind, StoreError};
 pub use name::{NameError, ObjectName};
 pub use request::{Fence, LockState, Page, StoreOperation, StoreReply, StoreRequest, WriteMode};

@@ -94,6 +94,8 @@ pub enum StoreOperation {
         offset: u64,
         /// Length of the range.
         size: u64,
+        /// Answer when that is durable.
+        is_durable: bool,
     },
     /// The range reads zeros; the object grows to hold it.
     WriteZeroes {
@@ -105,6 +107,8 @@ pub enum StoreOperation {
         may_trim: bool,
         /// Fail with `Unsupported` rather than write bytes.
         is_fast: bool,
+        /// Answer when that is durable.
+        is_durable: bool,
     },
     /// Names of objects, in byte order.
     List {

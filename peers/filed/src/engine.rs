@@ -1,0 +1,429 @@
+//! The store itself: takes operations, runs them side by side, says which are finished. One thread's, never blocks it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, unbounded};
+use store::{ErrorKind, StoreError, StoreReply, StoreRequest};
+
+use crate::config::{Config, Io};
+use crate::entries::{Access, Entries};
+use crate::error::Error;
+use crate::fault::{Fault, Result};
+use crate::handle::Handle;
+use crate::notifier::Notifier;
+use crate::objects::{Objects, is_aligned};
+use crate::operation::{Operation, Way, access_of, check, way_of};
+use crate::pool::{Hands, Job, Outcome, Pool, Wake, Work};
+use crate::prepare::prepare;
+use crate::ring::{Direction, Futex, Region, Ring, Transfer};
+use crate::slots::Slots;
+use crate::status::Status;
+use crate::waiting::Waiting;
+
+/// A store on files, as a state machine of one thread. `T` comes back with each finished operation.
+pub struct Engine<T> {
+    // Dropped first, in this order: nothing may touch the memory of operations once they are gone.
+    ring: Option<Ring>,
+    _notifier: Option<Notifier>,
+    waiting: Waiting,
+    pool: Pool,
+    operations: Slots<Operation<T>>,
+    /// Operations that wait for a lock; bounded by those who ask.
+    waiting_count: usize,
+    entries: Entries,
+    /// Operations that may go on now.
+    ready: VecDeque<u32>,
+    finished: VecDeque<Finished<T>>,
+    /// What threads report.
+    ended: Receiver<(u32, Outcome)>,
+    objects: Arc<Objects>,
+    has_inline_reads: bool,
+}
+
+/// An operation that ended.
+pub struct Finished<T> {
+    /// What was given with it.
+    pub token: T,
+    /// How it ended.
+    pub result: std::result::Result<StoreReply, StoreError>,
+}
+
+/// Longest read that is tried at once from the page cache, in bytes; copying more would hold up others.
+const INLINE_READ_MAX: usize = 128 << 10;
+/// How often a transfer that moved nothing is tried again before a thread does it.
+const RETRIES_MAX: u32 = 8;
+
+impl<T> Engine<T> {
+    /// A store as the configuration says, for at most `nr_ops` operations at a time. `wake` is called from other threads
+    /// when there is something for [`Engine::turn`].
+    ///
+    /// # Errors
+    /// [`Error`] by the setting that cannot work.
+    pub fn new(config: &Config, nr_ops: usize, wake: Wake) -> std::result::Result<Self, Error> {
+        config.check(nr_ops)?;
+        let objects = Arc::new(prepare(config)?);
+        let (ring, notifier) = make_ring(config.io, nr_ops, &wake)?;
+        let (sender, ended) = unbounded();
+        let hands = Hands { objects: objects.clone(), ended: sender, wake };
+        Ok(Self {
+            operations: Slots::new(),
+            waiting_count: 0,
+            entries: Entries::new(config.fdcache),
+            ready: VecDeque::new(),
+            finished: VecDeque::new(),
+            ended,
+            objects,
+            has_inline_reads: !config.direct,
+            ring,
+            _notifier: notifier,
+            waiting: Waiting::start(hands.clone(), config.shared)?,
+            pool: Pool::start(config.nr_threads, &hands)?,
+        })
+    }
+
+    /// Takes an operation. The region must be as its maker promised until the operation is among the finished.
+    pub fn start(&mut self, request: StoreRequest, region: Region, token: T) {
+        let checked = check(&request, region);
+        let access = access_of(&request.operation, region, self.objects.opening.is_direct);
+        let slot = self.operations.insert(Operation::new(request, region, token));
+        if let Err(kind) = checked {
+            self.finish(slot, Err(kind.into()));
+        } else if way_of(&self.operations[slot].request.operation) == Way::Elsewhere {
+            self.proceed(slot);
+        } else {
+            self.enter(slot, access);
+        }
+        self.go_on();
+    }
+
+    /// How many operations are not finished. Those that wait for a lock do not count: whoever gives it back needs a place.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.operations.len() - self.waiting_count
+    }
+
+    /// Whether every operation is finished.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.operations.len() == 0
+    }
+
+    /// Deals with what threads and the kernel have done since, and gives the kernel what is to do.
+    pub fn turn(&mut self) {
+        self.submit();
+        self.reap();
+    }
+
+    /// The next finished operation.
+    pub fn finished(&mut self) -> Option<Finished<T>> {
+        self.finished.pop_front()
+    }
+
+    /// What a person wants to know of the store.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status::of(&self.objects, self.entries.open_count(), self.ring.is_some())
+    }
+
+    /// Whether a sleep must be one on the ring: [`Engine::sleep`].
+    pub(crate) fn sleeps_on_ring(&self) -> bool {
+        self.ring.as_ref().is_some_and(Ring::can_wait_for_futex)
+    }
+
+    /// Whether a turn would find something, as far as can be seen without asking the kernel.
+    pub(crate) fn has_news(&mut self) -> bool {
+        !self.ended.is_empty() || self.ring.as_mut().is_some_and(Ring::has_ended)
+    }
+
+    /// Sleeps until a transfer ends, the futex is woken, or the time is over.
+    pub(crate) fn sleep(&mut self, futex: Futex, longest: Duration) {
+        let slept = self.ring.as_mut().map(|ring| ring.wait(futex, longest));
+        if let Some(Err(error)) = slept {
+            panic!("the kernel refuses to run our ring any more: {error}");
+        }
+        self.reap();
+    }
+
+    /// Ends what would wait for others for ever or work for long: these operations finish as `Unavailable`.
+    pub fn stop(&mut self) {
+        self.objects.stop.store(true, Ordering::Relaxed);
+        self.waiting.stop();
+    }
+
+    fn enter(&mut self, slot: u32, access: Access) {
+        let name = &self.operations[slot].request.object;
+        let (entry, may_run) = self.entries.enter(name, slot, access);
+        self.operations[slot].entry = Some(entry);
+        if may_run {
+            self.proceed(slot);
+        }
+    }
+
+    /// Runs what became ready, which may make more ready.
+    fn go_on(&mut self) {
+        while let Some(slot) = self.ready.pop_front() {
+            self.proceed(slot);
+        }
+    }
+
+    /// The next step of an operation whose turn it is: its fence, its file, its work.
+    fn proceed(&mut self, slot: u32) {
+        let operation = &mut self.operations[slot];
+        if let Some(fence) = &operation.request.fence
+            && operation.pass.is_none()
+        {
+            match self.objects.fences.enter_known(fence) {
+                Some(Ok(pass)) => operation.pass = Some(pass),
+                Some(Err(fault)) => return self.finish(slot, Err(fault)),
+                None => {
+                    let work = Work::Enter(fence.clone());
+                    return self.pool.run(Job { slot, work });
+                }
+            }
+        }
+        match (way_of(&operation.request.operation), operation.entry) {
+            (Way::OnOpen { creates }, Some(entry)) => self.with_open(slot, entry, creates),
+            (_, entry) => {
+                // The file changes or goes: the next operation opens what is there then.
+                entry.into_iter().for_each(|entry| self.entries.forget(entry));
+                let work = Work::OnName(operation.request.clone(), operation.region);
+                self.pool.run(Job { slot, work });
+            }
+        }
+    }
+
+    /// Goes on as soon as the object's file is open.
+    fn with_open(&mut self, slot: u32, entry: u32, creates: bool) {
+        let kept =
+            self.entries.open(entry).filter(|open| open.is_current(&self.objects.root, self.objects.opening));
+        if let Some(open) = kept {
+            self.operations[slot].open = Some(open.clone());
+            return self.run_on_open(slot);
+        }
+        self.entries.forget(entry);
+        if self.entries.begin_opening(entry, slot) {
+            let work = Work::Open(self.operations[slot].request.object.clone(), creates);
+            self.pool.run(Job { slot, work });
+        }
+    }
+
+    fn opened(&mut self, slot: u32, result: Result<Arc<Handle>>) {
+        let entry = self.operations[slot].entry.expect("only operations on objects open files");
+        let others = self.entries.opened(entry);
+        match result {
+            Ok(open) => {
+                self.entries.keep(entry, open.clone());
+                for slot in std::iter::once(slot).chain(others) {
+                    self.operations[slot].open = Some(open.clone());
+                    self.run_on_open(slot);
+                }
+            }
+            Err(fault) => {
+                for other in others {
+                    self.not_opened(other, entry, &fault);
+                }
+                self.finish(slot, Err(fault));
+            }
+        }
+    }
+
+    /// Somebody else failed to open the file; one that may create it tries on its own.
+    fn not_opened(&mut self, slot: u32, entry: u32, fault: &Fault) {
+        match way_of(&self.operations[slot].request.operation) {
+            Way::OnOpen { creates: true } if fault.is_not_found() => self.with_open(slot, entry, true),
+            _ => self.finish(slot, Err(fault.again())),
+        }
+    }
+
+    fn run_on_open(&mut self, slot: u32) {
+        let operation = &mut self.operations[slot];
+        let Some(open) = operation.open.clone() else { return };
+        let Some((_, direction)) = operation.transfer() else { return self.hand_over(slot) };
+        if direction == Direction::Read && self.has_inline_reads && operation.region.len() <= INLINE_READ_MAX
+        {
+            match read_inline(operation, &open) {
+                Inline::Whole => return self.finish(slot, Ok(StoreReply::Done)),
+                Inline::Part => {}
+                Inline::Unsupported => self.has_inline_reads = false,
+            }
+        }
+        self.transfer(slot);
+    }
+
+    /// Moves what is left to move: by the ring if it can, else by a thread.
+    fn transfer(&mut self, slot: u32) {
+        let operation = &self.operations[slot];
+        let (Some(open), Some((offset, direction))) = (&operation.open, operation.transfer()) else { return };
+        let region = operation.region.skip(operation.done);
+        let Some(ring) = &mut self.ring else { return self.hand_over(slot) };
+        let is_writable = direction == Direction::Read || open.require_writable().is_ok();
+        if region.is_empty() || !is_writable || !open.takes(is_aligned(offset, region)) {
+            return self.hand_over(slot);
+        }
+        let transfer = Transfer { token: slot, file: open.file(), offset, region, direction };
+        if let Err(error) = ring.push(transfer) {
+            self.finish(slot, Err(error.into()));
+        }
+    }
+
+    /// Has a thread do the rest.
+    fn hand_over(&mut self, slot: u32) {
+        let operation = &self.operations[slot];
+        let Some(open) = operation.open.clone() else { return };
+        let work = Work::OnOpen(operation.request.clone(), open, operation.region, operation.done);
+        self.pool.run(Job { slot, work });
+    }
+
+    fn transferred(&mut self, slot: u32, result: io::Result<usize>) {
+        let operation = &mut self.operations[slot];
+        let Some((_, direction)) = operation.transfer() else { return };
+        match result {
+            Ok(0) if direction == Direction::Read => {
+                operation.region.skip(operation.done).fill_zero();
+                self.finish(slot, Ok(StoreReply::Done));
+            }
+            Ok(count) if count > 0 => {
+                operation.done += count;
+                if operation.done < operation.region.len() {
+                    self.transfer(slot)
+                } else {
+                    self.moved(slot, direction)
+                }
+            }
+            Err(error) if is_hard(&error) => self.finish(slot, Err(error.into())),
+            // Nothing was moved; the thread that gets it in the end says what is wrong.
+            Ok(_) | Err(_) => {
+                operation.retries += 1;
+                if operation.retries < RETRIES_MAX { self.transfer(slot) } else { self.hand_over(slot) }
+            }
+        }
+    }
+
+    /// All bytes of a read or write are where they belong.
+    fn moved(&mut self, slot: u32, direction: Direction) {
+        let Some(open) = &self.operations[slot].open else { return };
+        match direction {
+            Direction::Read => {}
+            Direction::Write { is_durable: false } => open.mark_dirty(),
+            Direction::Write { is_durable: true } if open.is_name_durable() => {}
+            Direction::Write { is_durable: true } => {
+                let work = Work::SyncName(open.clone());
+                return self.pool.run(Job { slot, work });
+            }
+        }
+        self.finish(slot, Ok(StoreReply::Done));
+    }
+
+    fn submit(&mut self) {
+        if let Some(Err(error)) = self.ring.as_mut().map(Ring::submit) {
+            panic!("the kernel refuses to run our ring any more: {error}");
+        }
+    }
+
+    fn reap(&mut self) {
+        if let Some(mut ring) = self.ring.take() {
+            let mut transferred = Vec::new();
+            ring.reap(|slot, result| transferred.push((slot, result)));
+            self.ring = Some(ring);
+            for (slot, result) in transferred {
+                self.transferred(slot, result);
+            }
+        }
+        while let Ok((slot, outcome)) = self.ended.try_recv() {
+            self.job_ended(slot, outcome);
+        }
+        self.go_on();
+    }
+
+    fn job_ended(&mut self, slot: u32, outcome: Outcome) {
+        match outcome {
+            Outcome::Opened(result) => self.opened(slot, result),
+            Outcome::Entered(Ok(pass)) => {
+                self.operations[slot].pass = Some(pass);
+                self.proceed(slot);
+            }
+            Outcome::Entered(Err(fault)) => self.finish(slot, Err(fault)),
+            Outcome::Replied(Err(fault))
+                if fault.kind() == ErrorKind::Busy && self.operations[slot].waits_for_lock() =>
+            {
+                self.operations[slot].is_waiting = true;
+                self.waiting_count += 1;
+                self.waiting.wait(slot, self.operations[slot].request.clone());
+            }
+            Outcome::Replied(result) => self.finish(slot, result),
+        }
+    }
+
+    fn finish(&mut self, slot: u32, result: Result<StoreReply>) {
+        let Operation { request, token, entry, pass, open, is_waiting, .. } = self.operations.remove(slot);
+        self.waiting_count -= usize::from(is_waiting);
+        drop((pass, open));
+        if let Some(entry) = entry {
+            self.entries.leave(entry, &mut self.ready);
+        }
+        let result = result.map_err(|fault| fault.while_doing(request.operation.action(), &request.object));
+        self.finished.push_back(Finished { token, result });
+    }
+}
+
+enum Inline {
+    Whole,
+    Part,
+    Unsupported,
+}
+
+/// Reads what the page cache has, without waiting for the disk.
+fn read_inline<T>(operation: &mut Operation<T>, open: &Handle) -> Inline {
+    while let Some((offset, _)) = operation.transfer() {
+        let rest = operation.region.skip(operation.done);
+        if rest.is_empty() {
+            return Inline::Whole;
+        }
+        match rest.read_from(open.file(), offset, true) {
+            Ok(0) => {
+                rest.fill_zero();
+                return Inline::Whole;
+            }
+            Ok(count) => operation.done += count,
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => return Inline::Unsupported,
+            // Not in the cache, or a failure that the ring will see again.
+            Err(_) => return Inline::Part,
+        }
+    }
+    Inline::Part
+}
+
+/// Whether an error of the ring is the answer; others may come of what only the ring cannot do.
+fn is_hard(error: &io::Error) -> bool {
+    !matches!(
+        error.raw_os_error(),
+        Some(libc::EAGAIN | libc::EINTR | libc::EINVAL | libc::EOPNOTSUPP | libc::ECANCELED)
+    )
+}
+
+fn make_ring(
+    io: Io,
+    nr_ops: usize,
+    wake: &Wake,
+) -> std::result::Result<(Option<Ring>, Option<Notifier>), Error> {
+    if io == Io::Threads {
+        return Ok((None, None));
+    }
+    let entries = u32::try_from(nr_ops).unwrap_or(u32::MAX);
+    let made = Ring::new(entries, true).and_then(|ring| {
+        let notifier =
+            if ring.can_wait_for_futex() { None } else { Some(Notifier::start(&ring, wake.clone())?) };
+        Ok((Some(ring), notifier))
+    });
+    match made {
+        Err(error) if io == Io::Auto => {
+            tracing::info!(%error, "no io_uring here, threads read and write");
+            Ok((None, None))
+        }
+        result => result.map_err(Error::Ring),
+    }
+}

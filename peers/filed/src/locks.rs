@@ -1,0 +1,292 @@
+//! Locks in a directory: safe between threads, processes and, as far as the filesystem is, hosts.
+//!
+//! A lock is a directory of numbered records. Whoever links the next number in has changed the lock; nobody else can link
+//! the same number. The record before it is then emptied, which is what a fenced writer looks at. Emptied records stay
+//! for a while, so that nobody who slept through some changes finds a number free that is history.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{FlockOperation, OFlags};
+use rustix::io::Errno;
+use store::{ErrorKind, LockState, ObjectName};
+
+use crate::copy::write_all;
+use crate::fault::{Result, if_found};
+use crate::layout::lock_path;
+use crate::legacy_locks::LegacyLocks;
+use crate::record::{RECORD_MAX, Record};
+use crate::root::Root;
+
+/// The locks of a directory.
+pub(crate) struct Locks {
+    root: Root,
+    legacy: LegacyLocks,
+}
+
+/// The newest record of a lock, or that there is none yet.
+pub(crate) struct Current {
+    version: u64,
+    pub(crate) record: Option<(Record, OwnedFd)>,
+}
+
+/// What becomes of a lock.
+enum Decision {
+    /// It stays, and this is its number.
+    Keep(u64),
+    Change(Record),
+}
+
+/// How often a change is tried again because others changed the lock meanwhile.
+const TRIES_MAX: usize = 256;
+/// How many emptied records stay.
+const HISTORY: u64 = 64;
+/// How long a change waits for others of this host; a stopped process must not hold everybody up.
+const GUARD_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How often it looks meanwhile.
+const GUARD_LOOK: Duration = Duration::from_micros(200);
+/// How long a change of a lock waits for fenced writes of this host that began before it.
+const WRITERS_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How often it looks meanwhile.
+const WRITERS_LOOK: Duration = Duration::from_millis(2);
+
+impl Locks {
+    pub(crate) fn new(root: Root, legacy: LegacyLocks) -> Self {
+        Self { root, legacy }
+    }
+
+    pub(crate) fn root(&self) -> &Root {
+        &self.root
+    }
+
+    pub(crate) fn has_legacy(&self) -> bool {
+        !matches!(self.legacy, LegacyLocks::None)
+    }
+
+    /// Takes the lock, or fails with `Busy`. The number of the grant.
+    pub(crate) fn acquire(
+        &self,
+        name: &ObjectName,
+        owner: &str,
+        description: &str,
+        force: bool,
+    ) -> Result<u64> {
+        self.change(name, |record| {
+            let number = record.map_or(0, |record| record.number);
+            match record {
+                Some(held) if held.is_held && held.owner == owner => return Ok(Decision::Keep(number)),
+                Some(held) if held.is_held && !force => return Err(ErrorKind::Busy.into()),
+                _ => self.displace_legacy(name, owner, force)?,
+            }
+            Ok(Decision::Change(Record {
+                is_held: true,
+                number: number + 1,
+                since_unix_ms: unix_ms(),
+                owner: owner.into(),
+                description: description.into(),
+            }))
+        })
+    }
+
+    /// Gives the lock back. A second attempt finds its work done if the lock is free and this owner was the last.
+    pub(crate) fn release(&self, name: &ObjectName, owner: &str, force: bool, is_second: bool) -> Result<()> {
+        if self.release_legacy(name, owner, force)? {
+            return Ok(());
+        }
+        if self.current(name)?.record.is_none() {
+            return Err(ErrorKind::NotFound.into());
+        }
+        let freed = |record: Option<&Record>| match record {
+            Some(held) if held.is_held && held.owner == owner => {
+                Ok(Decision::Change(Record { is_held: false, since_unix_ms: unix_ms(), ..held.clone() }))
+            }
+            Some(held) if held.is_held && force => {
+                let number = held.number + 1;
+                Ok(Decision::Change(Record {
+                    is_held: false,
+                    number,
+                    since_unix_ms: unix_ms(),
+                    ..held.clone()
+                }))
+            }
+            Some(held) if held.is_held => Err(ErrorKind::NotOwner.into()),
+            Some(free) if is_second && (force || free.owner == owner) => Ok(Decision::Keep(free.number)),
+            Some(_) | None => Err(ErrorKind::NotFound.into()),
+        };
+        self.change(name, freed).map(drop)
+    }
+
+    /// Who holds the lock. One that nobody ever took is free and has number 0.
+    pub(crate) fn info(&self, name: &ObjectName) -> Result<LockState> {
+        let record = self.current(name)?.record.map(|(record, _)| record);
+        if !record.as_ref().is_some_and(|record| record.is_held)
+            && let Some(state) = self.legacy.state(name)?
+        {
+            return Ok(LockState { number: record.map_or(0, |record| record.number), ..state });
+        }
+        let free = LockState { owner: None, description: String::new(), number: 0, since_unix_ms: 0 };
+        Ok(record.map_or(free, Record::state))
+    }
+
+    /// The newest record.
+    pub(crate) fn current(&self, name: &ObjectName) -> Result<Current> {
+        let directory = lock_path(name);
+        for _ in 0..TRIES_MAX {
+            let Some(version) = self.versions(&directory)?.pop() else {
+                return Ok(Current { version: 0, record: None });
+            };
+            // Gone or empty: it was superseded since we looked.
+            let Some(file) = if_found(self.root.open_file(&version_path(&directory, version), OFlags::RDWR))?
+            else {
+                continue;
+            };
+            let (bytes, file) = read_record(file)?;
+            if !bytes.is_empty() {
+                let record = Record::decode(&bytes)?;
+                return Ok(Current { version, record: Some((record, file)) });
+            }
+        }
+        Err(ErrorKind::Busy.into())
+    }
+
+    /// Where the lock's records are, relative to the lock directory, for those who watch it.
+    pub(crate) fn directory(name: &ObjectName) -> PathBuf {
+        lock_path(name)
+    }
+
+    /// Does what `decide` says about the newest record, again and again until nobody came between.
+    fn change(
+        &self,
+        name: &ObjectName,
+        mut decide: impl FnMut(Option<&Record>) -> Result<Decision>,
+    ) -> Result<u64> {
+        let directory = lock_path(name);
+        self.root.create_directories(&directory)?;
+        let _guard = self.guard(&directory)?;
+        for _ in 0..TRIES_MAX {
+            let current = self.current(name)?;
+            // Its successor's maker may have died before emptying it.
+            self.supersede(&directory, current.version.saturating_sub(1))?;
+            match decide(current.record.as_ref().map(|(record, _)| record))? {
+                Decision::Keep(number) => return Ok(number),
+                Decision::Change(record) => {
+                    if self.append(&directory, current.version + 1, &record)? {
+                        self.supersede(&directory, current.version)?;
+                        return Ok(record.number);
+                    }
+                }
+            }
+        }
+        Err(ErrorKind::Busy.into())
+    }
+
+    /// Keeps others of this host from changing the lock, which would only make both try again. Ends when dropped, or with
+    /// its process. Not needed for safety, so a filesystem without such locks does as well.
+    fn guard(&self, directory: &Path) -> Result<OwnedFd> {
+        let opened = self.root.open_directory(directory)?;
+        let give_up = Instant::now() + GUARD_WAIT_MAX;
+        while rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
+            && Instant::now() < give_up
+        {
+            std::thread::sleep(GUARD_LOOK);
+        }
+        Ok(opened)
+    }
+
+    /// Links a new record in, durably. False if somebody else's has that version, or had it and is history.
+    fn append(&self, directory: &Path, version: u64, record: &Record) -> Result<bool> {
+        let path = version_path(directory, version);
+        let temp = self.root.temp()?;
+        write_all(&temp.file, &record.encode()?, 0)?;
+        self.root.sync_file(&temp.file)?;
+        if !temp.link_to(&path)? {
+            return Ok(false);
+        }
+        let versions = self.versions(directory)?;
+        let newest = versions.last().copied().unwrap_or(version);
+        // Only what is that far behind can have been free because it is history; all else nobody had before us.
+        if newest >= version.saturating_add(HISTORY / 2) {
+            self.root.unlink(&path)?;
+            return Ok(false);
+        }
+        self.root.sync_name(&path)?;
+        for old in versions.iter().take_while(|old| old.saturating_add(HISTORY) <= newest) {
+            self.root.unlink(&version_path(directory, *old))?;
+        }
+        Ok(true)
+    }
+
+    /// Ends a version: from now on no fenced write starts under it, and those that run have ended.
+    fn supersede(&self, directory: &Path, version: u64) -> Result<()> {
+        let path = version_path(directory, version);
+        let Some(file) = if_found(self.root.open_file(&path, OFlags::RDWR))? else { return Ok(()) };
+        if rustix::fs::fstat(&file)?.st_size > 0 {
+            rustix::fs::ftruncate(&file, 0)?;
+            wait_for_writers(&file, &path);
+        }
+        Ok(())
+    }
+
+    fn versions(&self, directory: &Path) -> Result<Vec<u64>> {
+        let entries = self.root.entries(directory)?;
+        let mut versions: Vec<u64> = entries.iter().filter_map(|(name, _)| parse_version(name)).collect();
+        versions.sort_unstable();
+        Ok(versions)
+    }
+
+    fn displace_legacy(&self, name: &ObjectName, owner: &str, force: bool) -> Result<()> {
+        match self.legacy.owner(name)? {
+            Some(other) if other != owner.as_bytes() && !force => Err(ErrorKind::Busy.into()),
+            Some(_) if force => self.legacy.remove(name).map(drop),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether a lock file of the original was all there was to release.
+    fn release_legacy(&self, name: &ObjectName, owner: &str, force: bool) -> Result<bool> {
+        match self.legacy.owner(name)? {
+            Some(ours) if ours == owner.as_bytes() || force => self.legacy.remove(name)?,
+            Some(_) => return Err(ErrorKind::NotOwner.into()),
+            None => return Ok(false),
+        };
+        let record = self.current(name)?.record;
+        Ok(!record.is_some_and(|(record, _)| record.is_held))
+    }
+}
+
+fn version_path(directory: &Path, version: u64) -> PathBuf {
+    directory.join(format!("{version:016x}"))
+}
+
+fn parse_version(name: &[u8]) -> Option<u64> {
+    let text = str::from_utf8(name).ok().filter(|text| text.len() == 16)?;
+    u64::from_str_radix(text, 16).ok()
+}
+
+fn read_record(file: OwnedFd) -> Result<(Vec<u8>, OwnedFd)> {
+    let mut file = File::from(file);
+    let mut bytes = Vec::new();
+    // One byte more than a record may have, so that a longer file is seen to be none.
+    (&mut file).take(RECORD_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok((bytes, file.into()))
+}
+
+/// Waits until no fenced write holds the record any more. Pairs with the shared lock of `Fences::enter`.
+fn wait_for_writers(file: &OwnedFd, path: &Path) {
+    let give_up = Instant::now() + WRITERS_WAIT_MAX;
+    while rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        if Instant::now() > give_up {
+            tracing::warn!(record = %path.display(), "a write under a lock that ended still runs");
+            return;
+        }
+        std::thread::sleep(WRITERS_LOOK);
+    }
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,146 @@
+//! An operation while it runs.
+
+use std::sync::Arc;
+
+use store::{ErrorKind, StoreOperation, StoreRequest, WriteMode};
+
+use crate::entries::Access;
+use crate::fences::Pass;
+use crate::handle::Handle;
+use crate::objects::is_aligned;
+use crate::record::{DESCRIPTION_MAX, OWNER_MAX};
+use crate::ring::{Direction, Region};
+
+/// An operation in its slot. What it holds keeps its object, its file and its fence as long as it runs.
+pub(crate) struct Operation<T> {
+    pub(crate) request: Box<StoreRequest>,
+    pub(crate) region: Region,
+    pub(crate) token: T,
+    /// The entry of its object; none for locks and for the store as a whole.
+    pub(crate) entry: Option<u32>,
+    pub(crate) pass: Option<Pass>,
+    pub(crate) open: Option<Arc<Handle>>,
+    /// Bytes moved so far.
+    pub(crate) done: usize,
+    /// Transfers that moved nothing and may move something the next time.
+    pub(crate) retries: u32,
+    /// Whether it waits for a lock, and costs nothing meanwhile.
+    pub(crate) is_waiting: bool,
+}
+
+/// Where an operation runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// On the object's open file; it may be created for that.
+    OnOpen { creates: bool },
+    /// On the object's name, whatever file is open.
+    OnObjectName,
+    /// Not on an object.
+    Elsewhere,
+}
+
+/// Offsets end here: the kernel counts them as signed numbers.
+const OFFSET_MAX: u64 = i64::MAX as u64;
+
+/// How the operation is run.
+pub(crate) fn way_of(operation: &StoreOperation) -> Way {
+    match operation {
+        StoreOperation::Read { .. }
+        | StoreOperation::Sync
+        | StoreOperation::Info
+        | StoreOperation::Hash
+        | StoreOperation::Discard { .. } => Way::OnOpen { creates: false },
+        StoreOperation::Write { mode: WriteMode::Update, .. }
+        | StoreOperation::Truncate { .. }
+        | StoreOperation::WriteZeroes { .. } => Way::OnOpen { creates: true },
+        StoreOperation::Write { .. } | StoreOperation::Delete { .. } | StoreOperation::Copy { .. } => {
+            Way::OnObjectName
+        }
+        StoreOperation::Acquire { .. }
+        | StoreOperation::Release { .. }
+        | StoreOperation::LockInfo
+        | StoreOperation::Flush
+        | StoreOperation::List { .. } => Way::Elsewhere,
+    }
+}
+
+/// What the operation means for others on the same object.
+pub(crate) fn access_of(operation: &StoreOperation, region: Region, is_direct: bool) -> Access {
+    match operation {
+        StoreOperation::Truncate { .. } => Access::Exclusive,
+        // Goes through the page cache, which must not meet a direct write of a neighbour in the same page.
+        StoreOperation::Write { offset, .. } if is_direct && !is_aligned(*offset, region) => {
+            Access::Exclusive
+        }
+        other if way_of(other) == Way::OnObjectName => Access::Exclusive,
+        _ => Access::Shared,
+    }
+}
+
+/// Refuses what makes no sense before anything is done.
+pub(crate) fn check(request: &StoreRequest, region: Region) -> Result<(), ErrorKind> {
+    let is_sensible = match &request.operation {
+        StoreOperation::Read { offset } => ends_in_range(*offset, region.len() as u64),
+        StoreOperation::Write { offset, mode, .. } => {
+            (*mode != WriteMode::Replace || *offset == 0) && ends_in_range(*offset, region.len() as u64)
+        }
+        StoreOperation::Discard { offset, size, .. } | StoreOperation::WriteZeroes { offset, size, .. } => {
+            ends_in_range(*offset, *size)
+        }
+        StoreOperation::Truncate { size, .. } | StoreOperation::Copy { size, .. } => *size <= OFFSET_MAX,
+        StoreOperation::Acquire { owner, description, .. } => {
+            is_owner(owner) && description.len() <= DESCRIPTION_MAX
+        }
+        StoreOperation::Release { owner, .. } => is_owner(owner),
+        StoreOperation::Sync
+        | StoreOperation::Delete { .. }
+        | StoreOperation::Info
+        | StoreOperation::Hash
+        | StoreOperation::Flush
+        | StoreOperation::List { .. }
+        | StoreOperation::LockInfo => true,
+    };
+    if is_sensible { Ok(()) } else { Err(ErrorKind::Invalid) }
+}
+
+fn ends_in_range(offset: u64, size: u64) -> bool {
+    offset.checked_add(size).is_some_and(|end| end <= OFFSET_MAX)
+}
+
+fn is_owner(owner: &str) -> bool {
+    (1..=OWNER_MAX).contains(&owner.len())
+}
+
+impl<T> Operation<T> {
+    pub(crate) fn new(request: StoreRequest, region: Region, token: T) -> Self {
+        let request = Box::new(request);
+        Self {
+            request,
+            region,
+            token,
+            entry: None,
+            pass: None,
+            open: None,
+            done: 0,
+            retries: 0,
+            is_waiting: false,
+        }
+    }
+
+    /// The transfer that a plain read or write is: where it goes on, and which way.
+    pub(crate) fn transfer(&self) -> Option<(u64, Direction)> {
+        let (offset, direction) = match &self.request.operation {
+            StoreOperation::Read { offset } => (*offset, Direction::Read),
+            StoreOperation::Write { offset, mode: WriteMode::Update, is_durable } => {
+                (*offset, Direction::Write { is_durable: *is_durable })
+            }
+            _ => return None,
+        };
+        Some((offset + self.done as u64, direction))
+    }
+
+    /// Whether it is an acquire that rather waits than fails.
+    pub(crate) fn waits_for_lock(&self) -> bool {
+        matches!(&self.request.operation, StoreOperation::Acquire { wait: true, .. })
+    }
+}

@@ -1,0 +1,144 @@
+//! What happens to a store's directory before it is served.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::OFlags;
+use store::ErrorKind;
+
+use crate::config::Config;
+use crate::copy::{Copier, write_all};
+use crate::error::Error;
+use crate::fault::{Fault, Result, if_found};
+use crate::fences::Fences;
+use crate::handle::Opening;
+use crate::layout::{MARKER, TEMP_DIRECTORY, is_hash_level};
+use crate::legacy_locks::LegacyLocks;
+use crate::locks::Locks;
+use crate::objects::Objects;
+use crate::process::Identity;
+use crate::root::Root;
+
+/// The marker of a store that may hold files of the original.
+const WITH_LEGACY: &[u8] = b"archipelago file store, version 1\nfiles of the original: yes\n";
+/// The marker of one that does not.
+const WITHOUT_LEGACY: &[u8] = b"archipelago file store, version 1\nfiles of the original: no\n";
+/// Age from which a temporary file is nobody's, if its process cannot be asked.
+const TEMP_AGE_MAX: Duration = Duration::from_hours(24);
+
+/// Opens the directories of the configuration, and removes what dead processes left in them.
+pub(crate) fn prepare(config: &Config) -> std::result::Result<Objects, Error> {
+    let root = open_root("archip_dir", &config.archip_dir)?;
+    let lock_root = open_root("lock_dir", config.lock_directory())?;
+    let has_legacy = has_legacy(&root).map_err(|fault| failed("archip_dir", &config.archip_dir, fault))?;
+    if config.direct {
+        probe_direct(&root)
+            .map_err(|fault| failed("archip_dir with direct = true", &config.archip_dir, fault))?;
+    }
+    let opening = Opening { is_direct: config.direct, has_legacy, is_shared: config.shared };
+    Ok(Objects {
+        root,
+        opening,
+        locks: Locks::new(lock_root, legacy_locks(config, has_legacy)?),
+        fences: Fences::new(config.shared),
+        copier: Copier::default(),
+        stop: AtomicBool::new(false),
+    })
+}
+
+fn open_root(setting: &'static str, path: &Path) -> std::result::Result<Root, Error> {
+    let root = Root::open(path).map_err(|fault| failed(setting, path, fault))?;
+    match root.create_directories(Path::new(TEMP_DIRECTORY)).and_then(|()| remove_old_temps(&root)) {
+        // A store that can only be read can still be read.
+        Err(fault) if fault.kind() == ErrorKind::ReadOnly => {}
+        result => result.map_err(|fault| failed(setting, path, fault))?,
+    }
+    Ok(root)
+}
+
+fn failed(setting: &'static str, path: &Path, fault: Fault) -> Error {
+    let source = match fault {
+        Fault::System(error) => error,
+        Fault::Kind(_) => std::io::ErrorKind::InvalidData.into(),
+    };
+    Error::Directory { setting, path: path.to_owned(), source }
+}
+
+/// Where the original kept the locks of this store.
+fn legacy_locks(config: &Config, has_legacy: bool) -> std::result::Result<LegacyLocks, Error> {
+    if let Some(path) = &config.legacy_lock_dir {
+        let root = Root::open(path).map_err(|fault| failed("legacy_lock_dir", path, fault))?;
+        return Ok(LegacyLocks::Flat(root));
+    }
+    if has_legacy && config.lock_directory() == config.archip_dir {
+        return Ok(LegacyLocks::Hashed(open_root("archip_dir", &config.archip_dir)?));
+    }
+    Ok(LegacyLocks::None)
+}
+
+fn probe_direct(root: &Root) -> Result<()> {
+    let path = PathBuf::from(TEMP_DIRECTORY).join(format!("{}-direct", root.identity()));
+    let opened = root.create_file(&path, OFlags::RDWR | OFlags::DIRECT);
+    root.unlink(&path)?;
+    opened.map(drop)
+}
+
+/// Whether the store may hold files of the original. Looked for once, then told by the marker.
+fn has_legacy(root: &Root) -> Result<bool> {
+    if let Some(file) = if_found(root.open_file(Path::new(MARKER), OFlags::RDONLY))? {
+        let mut text = vec![0; WITH_LEGACY.len() + 1];
+        let count = rustix::io::pread(&file, &mut text, 0)?;
+        match &text[..count] {
+            WITH_LEGACY => return Ok(true),
+            WITHOUT_LEGACY => return Ok(false),
+            // Half written or not ours: look again.
+            _ => {}
+        }
+    }
+    let has_legacy = has_third_level(root, Path::new(""), 0)?;
+    match write_marker(root, if has_legacy { WITH_LEGACY } else { WITHOUT_LEGACY }) {
+        Err(fault) if fault.kind() == ErrorKind::ReadOnly => {}
+        result => result?,
+    }
+    Ok(has_legacy)
+}
+
+fn write_marker(root: &Root, text: &[u8]) -> Result<()> {
+    let temp = root.temp()?;
+    write_all(&temp.file, text, 0)?;
+    root.sync_file(&temp.file)?;
+    temp.rename_to(Path::new(MARKER))?;
+    root.sync_name(Path::new(MARKER))
+}
+
+/// Whether there is a directory three hashed levels deep: we make two, the original made three.
+fn has_third_level(root: &Root, directory: &Path, depth: usize) -> Result<bool> {
+    for (name, _) in root.entries(directory)? {
+        let path = directory.join(OsStr::from_bytes(&name));
+        if is_hash_level(&name) && (depth == 2 || has_third_level(root, &path, depth + 1)?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn remove_old_temps(root: &Root) -> Result<()> {
+    for (name, _) in root.entries(Path::new(TEMP_DIRECTORY))? {
+        let path = Path::new(TEMP_DIRECTORY).join(OsStr::from_bytes(&name));
+        let owner = str::from_utf8(&name).ok().and_then(Identity::parse);
+        if owner.is_some_and(|owner| owner.is_dead()) || is_old(root, &path)? {
+            tracing::info!(file = %path.display(), "removing what a dead process left");
+            root.unlink(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_old(root: &Root, path: &Path) -> Result<bool> {
+    let Some(stat) = root.stat(path)? else { return Ok(false) };
+    let changed = UNIX_EPOCH + Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
+    Ok(SystemTime::now().duration_since(changed).is_ok_and(|age| age > TEMP_AGE_MAX))
+}

@@ -1,0 +1,240 @@
+//! The directory of a store: opens, creates and renames below it, and knows which names are durable.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use crate::fault::{Result, if_found};
+use crate::layout::TEMP_DIRECTORY;
+use crate::process::Identity;
+
+/// A directory below which objects or locks are. All paths are relative to it.
+pub(crate) struct Root {
+    path: PathBuf,
+    directory: OwnedFd,
+    /// Directories whose own name is durable; at most the 65,792 of the two hashed levels.
+    durable: Mutex<HashSet<PathBuf>>,
+    identity: Identity,
+    counts: Counts,
+}
+
+/// How often the system was asked to make something durable.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) files: AtomicU64,
+    pub(crate) directories: AtomicU64,
+    pub(crate) stores: AtomicU64,
+}
+
+/// Numbers the temporary files of this process, whichever directory they are in.
+static NEXT_TEMP: AtomicU64 = AtomicU64::new(0);
+const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o770);
+const FILE_MODE: Mode = Mode::from_raw_mode(0o660);
+
+/// A file that has no name of an object yet; removed unless it was given one.
+pub(crate) struct Temp<'a> {
+    root: &'a Root,
+    pub(crate) file: OwnedFd,
+    path: PathBuf,
+    is_renamed: bool,
+}
+
+impl Root {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty())?;
+        let root = Self {
+            path: path.to_owned(),
+            directory,
+            durable: Mutex::default(),
+            identity: Identity::own(),
+            counts: Counts::default(),
+        };
+        Ok(root)
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The path that anybody in this process finds `path` at.
+    pub(crate) fn full_path(&self, path: &Path) -> PathBuf {
+        self.path.join(path)
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Opens what is there. Never follows a link, so nobody can lead us out of the directory by a name.
+    pub(crate) fn open_file(&self, path: &Path, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
+        rustix::fs::openat(&self.directory, path, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, FILE_MODE)
+    }
+
+    pub(crate) fn open_directory(&self, path: &Path) -> std::result::Result<OwnedFd, Errno> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        self.open_file(path, OFlags::DIRECTORY | OFlags::RDONLY)
+    }
+
+    /// Opens or creates, with the directories that are missing.
+    pub(crate) fn create_file(&self, path: &Path, flags: OFlags) -> Result<OwnedFd> {
+        self.with_directories(path, || self.open_file(path, flags | OFlags::CREATE))
+    }
+
+    /// Does `change`, which puts something at `path`, once more if directories were missing.
+    fn with_directories<T>(
+        &self,
+        path: &Path,
+        change: impl Fn() -> std::result::Result<T, Errno>,
+    ) -> Result<T> {
+        match change() {
+            Err(Errno::NOENT) => {
+                self.create_directories(path.parent().unwrap_or(Path::new("")))?;
+                Ok(change()?)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    pub(crate) fn create_directories(&self, directory: &Path) -> Result<()> {
+        let mut levels: Vec<&Path> =
+            directory.ancestors().filter(|level| !level.as_os_str().is_empty()).collect();
+        levels.reverse();
+        for level in levels {
+            match rustix::fs::mkdirat(&self.directory, level, DIRECTORY_MODE) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn stat(&self, path: &Path) -> Result<Option<Stat>> {
+        if_found(rustix::fs::statat(&self.directory, path, AtFlags::SYMLINK_NOFOLLOW))
+    }
+
+    /// As `stat`, but asks the server of a network filesystem.
+    pub(crate) fn inode_at_server(&self, path: &Path) -> Result<Option<u64>> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
+        let found = if_found(rustix::fs::statx(&self.directory, path, flags, rustix::fs::StatxFlags::INO))?;
+        Ok(found.map(|found| found.stx_ino))
+    }
+
+    pub(crate) fn is_regular(&self, path: &Path) -> Result<bool> {
+        Ok(self
+            .stat(path)?
+            .is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile))
+    }
+
+    /// Whether there was such a file.
+    pub(crate) fn unlink(&self, path: &Path) -> Result<bool> {
+        Ok(if_found(rustix::fs::unlinkat(&self.directory, path, AtFlags::empty()))?.is_some())
+    }
+
+    /// The names in a directory; none if there is no such directory.
+    pub(crate) fn entries(&self, directory: &Path) -> Result<Vec<(Vec<u8>, FileType)>> {
+        let Some(opened) = if_found(self.open_directory(directory))? else { return Ok(Vec::new()) };
+        let mut entries = Vec::new();
+        for entry in rustix::fs::Dir::new(opened)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                entries.push((name.to_vec(), entry.file_type()));
+            }
+        }
+        Ok(entries)
+    }
+
+    /// A new file below the directory of temporary files, open for reading and writing.
+    pub(crate) fn temp(&self) -> Result<Temp<'_>> {
+        let serial = NEXT_TEMP.fetch_add(1, Ordering::Relaxed);
+        let path = Path::new(TEMP_DIRECTORY).join(format!("{}-{serial}", self.identity));
+        let file = self.create_file(&path, OFlags::RDWR | OFlags::EXCL)?;
+        Ok(Temp { root: self, file, path, is_renamed: false })
+    }
+
+    pub(crate) fn sync_file(&self, file: &OwnedFd) -> Result<()> {
+        self.counts.files.fetch_add(1, Ordering::Relaxed);
+        Ok(rustix::fs::fdatasync(file)?)
+    }
+
+    /// Everything that was written below this directory, on the whole filesystem.
+    pub(crate) fn sync_all(&self) -> Result<()> {
+        self.counts.stores.fetch_add(1, Ordering::Relaxed);
+        Ok(rustix::fs::syncfs(&self.directory)?)
+    }
+
+    /// Makes the name `path`, or its absence, durable: its directory, and each level above that is not known to be.
+    pub(crate) fn sync_name(&self, path: &Path) -> Result<()> {
+        let parent = path.parent().unwrap_or(Path::new(""));
+        self.sync_directory(parent)?;
+        for level in parent.ancestors().filter(|level| !level.as_os_str().is_empty()) {
+            if self.known_durable().contains(level) {
+                continue;
+            }
+            self.sync_directory(level.parent().unwrap_or(Path::new("")))?;
+            if level.components().count() <= 2 {
+                self.known_durable().insert(level.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn sync_directory(&self, directory: &Path) -> Result<()> {
+        let opened = self.open_directory(directory)?;
+        self.counts.directories.fetch_add(1, Ordering::Relaxed);
+        Ok(rustix::fs::fsync(&opened)?)
+    }
+
+    fn known_durable(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Temp<'_> {
+    /// Puts the file at `path`, instead of what is there.
+    pub(crate) fn rename_to(mut self, path: &Path) -> Result<()> {
+        let directory = &self.root.directory;
+        self.root.with_directories(path, || rustix::fs::renameat(directory, &self.path, directory, path))?;
+        self.is_renamed = true;
+        Ok(())
+    }
+
+    /// Puts the file at `path` if nothing is there; false if something is.
+    pub(crate) fn link_to(&self, path: &Path) -> Result<bool> {
+        let directory = &self.root.directory;
+        let link = || match rustix::fs::linkat(directory, &self.path, directory, path, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            // A server whose answer was lost says so of its own work; two names show that the link was made.
+            Err(Errno::EXIST) => Ok(rustix::fs::fstat(&self.file)?.st_nlink == 2),
+            Err(errno) => Err(errno),
+        };
+        self.root.with_directories(path, link)
+    }
+}
+
+impl Drop for Temp<'_> {
+    fn drop(&mut self) {
+        if !self.is_renamed {
+            // What stays is removed at some later start.
+            let _is_gone = self.root.unlink(&self.path);
+        }
+    }
+}
+
+/// Free bytes and size of the filesystem, for the status.
+pub(crate) fn space(root: &Root) -> Result<(u64, u64)> {
+    let found = rustix::fs::fstatvfs(&root.directory)?;
+    Ok((found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize))
+}
+
+/// Reads a small file whole.
+pub(crate) fn read_text(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}

@@ -1,0 +1,213 @@
+//! A store as a peer: serves one port of the segment.
+
+use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use peer::status::{Counters, Status};
+use peer::{Common, Stop, fill_result};
+use protocol::{ErrorKind, Failure, Op};
+use xseg::{Held, Port, PortNumber, Received, Reserve, Segment};
+
+use crate::config::Config;
+use crate::engine::{Engine, Finished};
+use crate::error::Error;
+use crate::ring::Futex;
+use crate::spin::Spin;
+use crate::wire::{decode, encode};
+
+/// How long a file blocker sleeps at most, so that what dead clients left is noticed.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// Serves the role's port until `stop` is set and what was accepted is done.
+///
+/// Requests that wait for a lock then stay accepted: the next owner of the port serves them.
+///
+/// # Errors
+/// A setting that cannot work, or a port that cannot be had.
+pub fn serve(segment: &Segment, common: &Common, config: &Config, stop: &Stop) -> Result<(), Error> {
+    let (first, last) = (*common.ports.start(), *common.ports.end());
+    if first != last {
+        return Err(Error::Ports { first, last });
+    }
+    let nr_ops = common.nr_ops as usize;
+    config.check(nr_ops)?;
+    let port = segment.bind(PortNumber(first), Reserve { requests: 0, bytes: 0 });
+    let port = port.map_err(|source| Error::Port { port: first, source })?;
+    let waker = port.waker();
+    let engine = Engine::new(config, nr_ops, Arc::new(move || waker.wake()))?;
+    stop.register(port.waker());
+    tracing::info!(role = common.role, port = first, directory = %config.archip_dir.display(), "serving");
+    Server {
+        engine,
+        port,
+        segment: segment.clone(),
+        common: common.clone(),
+        backlog: VecDeque::new(),
+        counters: Counters::default(),
+        since: SystemTime::now(),
+        next_reap: Instant::now(),
+        spin: Spin::new(),
+        is_stopping: false,
+    }
+    .run(stop);
+    tracing::info!(role = common.role, port = first, "stopped");
+    Ok(())
+}
+
+/// How often a file blocker that stops looks whether its work is done.
+const STOP_LOOK: Duration = Duration::from_millis(1);
+
+struct Server {
+    engine: Engine<Held>,
+    port: Port,
+    segment: Segment,
+    common: Common,
+    /// Received beyond `nr_ops`; bounded by the segment's request table.
+    backlog: VecDeque<Held>,
+    counters: Counters,
+    since: SystemTime,
+    next_reap: Instant,
+    spin: Spin,
+    is_stopping: bool,
+}
+
+impl Server {
+    fn run(mut self, stop: &Stop) {
+        while !stop.is_set() {
+            self.receive();
+            if !self.turn() {
+                self.sleep();
+            }
+        }
+        self.is_stopping = true;
+        self.engine.stop();
+        while !self.engine.is_idle() || !self.backlog.is_empty() {
+            if !self.turn() {
+                self.sleep();
+            }
+        }
+    }
+
+    fn receive(&mut self) {
+        while let Some(received) = self.port.receive() {
+            self.take(received);
+        }
+    }
+
+    fn take(&mut self, received: Received) {
+        match received {
+            Received::Request(held) if held.op() == Op::Ping.number() => self.answer_ping(held),
+            Received::Request(held) if self.engine.running() < self.common.nr_ops as usize => {
+                self.start(held)
+            }
+            Received::Request(held) => self.backlog.push_back(held),
+            // We ask nobody, so it answers what an earlier owner of the port asked.
+            Received::Reply(held) => self.port.free(held),
+        }
+    }
+
+    fn start(&mut self, held: Held) {
+        match decode(&held) {
+            Ok((request, region)) => self.engine.start(request, region, held),
+            Err(failure) => self.respond(held, Err(failure)),
+        }
+    }
+
+    /// Answers what is finished, and starts what waited for it. Whether there was anything.
+    fn turn(&mut self) -> bool {
+        self.engine.turn();
+        let mut is_busy = false;
+        while let Some(Finished { token: mut held, result }) = self.engine.finished() {
+            is_busy = true;
+            if self.is_stopping && result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unavailable) {
+                leave_to_successor(held);
+                continue;
+            }
+            let result = encode(&mut held, result);
+            self.respond(held, result);
+        }
+        while self.engine.running() < self.common.nr_ops as usize
+            && let Some(next) = self.backlog.pop_front()
+        {
+            is_busy = true;
+            self.start(next);
+        }
+        is_busy
+    }
+
+    fn respond(&mut self, mut held: Held, result: Result<(), Failure>) {
+        self.counters.count(held.op(), result.is_err());
+        fill_result(&mut held, result.as_ref().map(drop));
+        if let Err(refused) = self.port.respond(held) {
+            tracing::warn!(error = %refused, "a reply could not be delivered");
+        }
+    }
+
+    /// Sleeps until a request, a transfer or a thread has something, looking for a moment before.
+    fn sleep(&mut self) {
+        let mut received = None;
+        let (engine, port, is_stopping) = (&mut self.engine, &mut self.port, self.is_stopping);
+        let has_work = self.spin.run(|| {
+            received = if is_stopping { None } else { port.receive() };
+            received.is_some() || engine.has_news()
+        });
+        match received {
+            Some(received) => self.take(received),
+            None if has_work => {}
+            None => self.sleep_on_word(),
+        }
+    }
+
+    fn sleep_on_word(&mut self) {
+        if self.is_stopping {
+            // What arrives now stays in the inbox, which would end every sleep at once.
+            std::thread::sleep(STOP_LOOK);
+        } else if self.engine.sleeps_on_ring() {
+            if self.port.arm() {
+                self.engine.sleep(Futex::of_port(self.port.futex_word()), LONGEST_SLEEP);
+            }
+            self.port.disarm();
+        } else {
+            self.port.wait(Some(Instant::now() + LONGEST_SLEEP));
+        }
+        if Instant::now() >= self.next_reap {
+            self.next_reap = Instant::now() + LONGEST_SLEEP;
+            self.segment.reap();
+        }
+    }
+
+    fn answer_ping(&mut self, mut held: Held) {
+        let status = Status {
+            role: self.common.role.clone(),
+            pid: std::process::id(),
+            port: self.port.number().0,
+            since_unix_ms: unix_ms(self.since),
+            served: self.counters.served(),
+            failed: self.counters.failed(),
+            in_flight: self.engine.running() as u64,
+            waiting: self.backlog.len() as u64,
+            details: serde_json::to_value(self.engine.status()).unwrap_or_default(),
+        };
+        let json = serde_json::to_vec(&status).unwrap_or_default();
+        let written = held.write(0, &json).map_err(|_| {
+            Failure::new(
+                ErrorKind::Invalid,
+                format!("cannot answer ping: the status needs {} bytes", json.len()),
+            )
+        });
+        held.set_serviced(if written.is_ok() { json.len() as u64 } else { 0 });
+        self.respond(held, written);
+    }
+}
+
+/// Neither answers nor frees: the request stays accepted by a port without owner, whose next owner serves it again.
+fn leave_to_successor(held: Held) {
+    let _kept = ManuallyDrop::new(held);
+}
+
+fn unix_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
