@@ -1,6 +1,6 @@
 //! What the role does when it is asked to attach and detach volumes.
 
-use std::{fmt::Write, net::SocketAddr, path::Path, sync::Arc};
+use std::{fmt::Write, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use client::{Client, Endpoint};
 use protocol::{Attached, ErrorKind, Failure, VolumeKind};
@@ -10,6 +10,14 @@ use crate::{
     exports::Export,
     listener::{LEAVE_PATIENCE, Listener},
 };
+
+/// How long a detach waits for clients that have hung up and whose sessions are about to notice.
+const LAST_USER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a detach waits for the stack to write back and close.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
+/// The same when the role stops: what was not closed is still open after the restart, and no data depends on it.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The endpoint as its control port sees it.
 pub(crate) struct Nbd {
@@ -49,11 +57,12 @@ impl Nbd {
     }
 
     /// Writes back what clients left, and gives the volume free.
-    fn close(&self, export: &Export) -> Result<(), Failure> {
+    fn close(&self, export: &Export, patience: Duration) -> Result<(), Failure> {
         if export.is_read_only {
             return Ok(());
         }
         let mut client = self.client()?;
+        client.set_patience(patience);
         client.flush(&export.volume)?;
         match client.close(&export.volume) {
             // Its lock was broken, or somebody closed it by hand: nothing is left to give free.
@@ -81,8 +90,11 @@ impl Endpoint for Nbd {
 
     fn detach(&mut self, volume: &str, is_forced: bool) -> Result<(), Failure> {
         let export = self.service.exports.get(volume).ok_or_else(|| unknown(volume))?;
-        let left = if is_forced { export.users.close(LEAVE_PATIENCE) } else { export.users.close_if_empty() };
-        let closed = left.map_err(|count| in_use(volume, count)).and_then(|()| self.close(&export));
+        let users = &export.users;
+        let left =
+            if is_forced { users.close(LEAVE_PATIENCE) } else { users.close_if_empty(LAST_USER_PATIENCE) };
+        let closed =
+            left.map_err(|count| in_use(volume, count)).and_then(|()| self.close(&export, CLOSE_PATIENCE));
         match closed {
             Ok(()) => self.service.exports.detach(volume),
             Err(_) => export.users.reopen(),
@@ -100,10 +112,16 @@ impl Endpoint for Nbd {
     }
 
     fn suspend(&mut self) {
+        let exports = self.service.exports.all();
+        exports.iter().for_each(|export| export.users.begin_closing());
         self.listener.close();
-        for export in self.service.exports.all() {
-            if let Err(failure) = self.close(&export) {
+        for export in exports {
+            if let Err(failure) = self.close(&export, STOP_PATIENCE) {
                 tracing::warn!(volume = export.volume, %failure, "a volume was not closed");
+                if failure.kind == ErrorKind::Unavailable {
+                    // The stack is gone already; the others would only wait for it, too.
+                    break;
+                }
             }
         }
     }

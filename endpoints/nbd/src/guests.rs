@@ -58,9 +58,10 @@ impl Guests {
         self.0.is_closing.load(Ordering::Relaxed)
     }
 
-    /// Lets nobody in any more, provided that nobody is in. Else: how many are.
-    pub(crate) fn close_if_empty(&self) -> Result<(), usize> {
-        let mut inside = lock(&self.0.inside);
+    /// Lets nobody in any more, provided that nobody is in, after at most `patience` for those who are just leaving. Else:
+    /// how many are in.
+    pub(crate) fn close_if_empty(&self, patience: Duration) -> Result<(), usize> {
+        let mut inside = self.wait_until_empty(lock(&self.0.inside), Instant::now() + patience);
         match inside.sockets.len() {
             0 => {
                 inside.is_closed = true;
@@ -70,12 +71,17 @@ impl Guests {
         }
     }
 
+    /// Lets nobody in any more and asks those to leave who are in.
+    pub(crate) fn begin_closing(&self) {
+        self.0.is_closing.store(true, Ordering::Relaxed);
+        lock(&self.0.inside).is_closed = true;
+    }
+
     /// Lets nobody in any more and makes those leave who are in: what they asked for already is answered, and after
     /// `patience` their connections are cut. Else: how many are left after twice that time.
     pub(crate) fn close(&self, patience: Duration) -> Result<(), usize> {
-        self.0.is_closing.store(true, Ordering::Relaxed);
+        self.begin_closing();
         let mut inside = lock(&self.0.inside);
-        inside.is_closed = true;
         for end in [Socket::stop_receiving, Socket::shut_down] {
             inside.sockets.values().for_each(|socket| end(socket));
             inside = self.wait_until_empty(inside, Instant::now() + patience);
@@ -136,9 +142,9 @@ mod tests {
         let guests = Guests::default();
         let (_theirs, ours) = socket();
         let guest = guests.enter(&ours, 9).unwrap();
-        assert_eq!(guests.close_if_empty(), Err(1));
+        assert_eq!(guests.close_if_empty(Duration::ZERO), Err(1));
         drop(guest);
-        assert_eq!(guests.close_if_empty(), Ok(()));
+        assert_eq!(guests.close_if_empty(Duration::ZERO), Ok(()));
         assert!(guests.enter(&ours, 9).is_none());
         guests.reopen();
         assert!(guests.enter(&ours, 9).is_some());

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! client ── socket ── session ──(request in the segment)── vlmc
-//!                        └─ helper: waits in the session's stead when storage is slow
+//!                        └─ relief: waits in the session's stead when storage is slow
 //! ```
 //!
 //! A client's bytes are received into the segment and its replies sent out of it. A session is one thread as long as
@@ -17,13 +17,13 @@ mod endpoint;
 mod error;
 mod exports;
 mod guests;
-mod helper;
 mod inbound;
 mod listener;
 mod memory;
 mod negotiation;
 mod opened;
 mod pending;
+mod relief;
 mod replies;
 mod rules;
 mod session;

@@ -17,11 +17,11 @@ pub(crate) enum Duty {
     /// The session's own thread.
     #[default]
     Session,
-    /// The helper, while the session waits for its client.
-    Helper,
-    /// The helper, but the session would take it back if completions come quickly.
+    /// The relief, while the session waits for its client.
+    Relief,
+    /// The relief, but the session would take it back if completions come quickly.
     Wanted,
-    /// The helper, until the next completion: the session cannot go on without one.
+    /// The relief, until the next completion: the session cannot go on without one.
     Needed,
 }
 

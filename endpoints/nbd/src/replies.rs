@@ -55,7 +55,7 @@ impl Shared {
         }
     }
 
-    /// Ends the connection, and with it the helper's work.
+    /// Ends the connection, and with it the relief's work.
     pub(crate) fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
         let _turn = lock(&self.sending);

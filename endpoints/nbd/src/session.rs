@@ -13,13 +13,13 @@ use xseg::Held;
 use crate::{
     Error,
     exports::Export,
-    helper::{Helper, LEND_AFTER},
     inbound::Inbound,
     lock,
     memory::Share,
     negotiation::Agreed,
     opened::Opened,
     pending::Duty,
+    relief::{LEND_AFTER, Relief},
     replies::{Replier, Shared, errno_of},
     rules::{Limits, Refused},
     stream::Stream,
@@ -28,7 +28,7 @@ use crate::{
 
 /// How long a session that ends waits for what is under way.
 const FINISH_PATIENCE: Duration = Duration::from_secs(10);
-/// How often a session that waits for its helper looks whether it shall end.
+/// How often a session that waits for its relief looks whether it shall end.
 const LOOK_UP: Duration = Duration::from_secs(1);
 /// The longest payload of a refused write that is received and dropped, in bytes; a longer one ends the connection.
 const SKIP_MAX: u32 = 2 * PAYLOAD_MAX;
@@ -43,9 +43,9 @@ pub(crate) struct Session {
     shared: Arc<Shared>,
     inbound: Inbound,
     sender: Sender,
-    /// None while the helper has it.
+    /// None while the relief has it.
     replier: Option<Replier>,
-    helper: Option<Helper>,
+    relief: Option<Relief>,
     /// Replies that need nothing of the stack, to be sent before anything is waited for.
     early: Vec<u8>,
     /// Last, so that the memory is free again before others may take it.
@@ -76,7 +76,7 @@ impl Session {
             inbound: Inbound::new(),
             sender,
             replier: Some(Replier::new(completions)),
-            helper: None,
+            relief: None,
             early: Vec::new(),
             _share: share,
         }
@@ -126,7 +126,7 @@ impl Session {
     fn must_answer(&mut self) -> Result<bool, Error> {
         let mut pending = lock(&self.shared.pending);
         if pending.duty == Duty::Wanted {
-            pending.duty = Duty::Helper;
+            pending.duty = Duty::Relief;
         }
         let (duty, is_busy) = (pending.duty, !pending.is_empty());
         drop(pending);
@@ -144,35 +144,35 @@ impl Session {
         Ok(())
     }
 
-    /// Waits shortly for completions and answers them; lets the helper wait if none comes.
+    /// Waits shortly for completions and answers them; lets the relief wait if none comes.
     fn answer_or_lend(&mut self) -> Result<(), Error> {
         let deadline = Instant::now() + LEND_AFTER;
         let has_answered = self.replier.as_mut().is_none_or(|replier| replier.answer(&self.shared, deadline));
         if has_answered { Ok(()) } else { self.lend() }
     }
 
-    /// Lets the helper answer, before this thread waits for something else.
+    /// Lets the relief answer, before this thread waits for something else.
     fn lend(&mut self) -> Result<(), Error> {
         if !self.must_answer()? {
             return Ok(());
         }
-        if self.helper.is_none() {
-            let started = Helper::start(&self.shared);
-            self.helper = Some(started.map_err(|source| Error::Thread { name: "nbd-replies", source })?);
+        if self.relief.is_none() {
+            let started = Relief::start(&self.shared);
+            self.relief = Some(started.map_err(|source| Error::Thread { name: "nbd-replies", source })?);
         }
-        if let (Some(helper), Some(replier)) = (&self.helper, self.replier.take()) {
-            helper.lend(replier, &self.shared);
+        if let (Some(relief), Some(replier)) = (&self.relief, self.replier.take()) {
+            relief.lend(replier, &self.shared);
         }
         Ok(())
     }
 
-    /// Takes back what was lent to the helper, which has given duty up or is about to. A session that shall end does not
+    /// Takes back what was lent to the relief, which has given duty up or is about to. A session that shall end does not
     /// wait for that.
     fn take_back(&mut self) -> Result<(), Error> {
         while self.replier.is_none()
-            && let Some(helper) = &self.helper
+            && let Some(relief) = &self.relief
         {
-            let returned = helper.take_back(LOOK_UP);
+            let returned = relief.take_back(LOOK_UP);
             self.replier = returned.map_err(|_| Error::ThreadDied { name: "nbd-replies" })?;
             if self.replier.is_none() && self.export.users.is_closing() {
                 let message = format!("volume {} is being detached", self.export.volume);
@@ -272,10 +272,10 @@ impl Session {
         self.refuse(request, errno_of(failure.kind, request.command), &failure.message)
     }
 
-    /// Remembers a request that is about to be submitted, and asks duty back if the helper has it.
+    /// Remembers a request that is about to be submitted, and asks duty back if the relief has it.
     fn keep(&mut self, request: Request) -> u64 {
         let mut pending = lock(&self.shared.pending);
-        if pending.duty == Duty::Helper {
+        if pending.duty == Duty::Relief {
             pending.duty = Duty::Wanted;
         }
         pending.insert(request)
@@ -300,7 +300,7 @@ impl Session {
         }
     }
 
-    /// Takes duty back from the helper after the next completion.
+    /// Takes duty back from the relief after the next completion.
     fn need_completion(&mut self) -> Result<(), Error> {
         let mut pending = lock(&self.shared.pending);
         if pending.duty != Duty::Session {
@@ -315,9 +315,9 @@ impl Session {
         self.send_early();
         let deadline = Instant::now() + FINISH_PATIENCE;
         if self.replier.is_none()
-            && let Some(helper) = &self.helper
+            && let Some(relief) = &self.relief
         {
-            self.replier = helper.take_back(FINISH_PATIENCE).unwrap_or(None);
+            self.replier = relief.take_back(FINISH_PATIENCE).unwrap_or(None);
         }
         if let Some(replier) = &mut self.replier {
             while !lock(&self.shared.pending).is_empty() && replier.answer(&self.shared, deadline) {}

@@ -273,7 +273,34 @@ fn who_never_reads_replies_is_ended_by_a_forced_detach() {
 }
 
 #[test]
-fn flushes_cover_all_connections_and_nothing_is_mixed_up_under_load() {
+fn a_stopping_endpoint_answers_everything_it_received() {
+    let mut stage = stage();
+    stage.volumes.with("disk", |disk| disk.delay = Duration::from_millis(5));
+    let mut raw = Raw::enter(&stage, "disk");
+    let said: Vec<u8> = (0..100)
+        .flat_map(|cookie| request(0, READ, cookie, 0, 0).into_iter().take(24).chain([0, 0, 0, 1]))
+        .collect();
+    raw.say(&said);
+    assert_eq!(raw.reply(), (0, 0));
+    assert_eq!(raw.hear(1), [0]);
+    let listener = std::thread::spawn(move || {
+        let told = raw.hear_to_the_end();
+        let mut rest = told.as_slice();
+        let mut errors = Vec::new();
+        while !rest.is_empty() {
+            errors.push(u32::from_be_bytes(rest[4..8].try_into().unwrap()));
+            rest = &rest[if errors.last() == Some(&0) { 17 } else { 16 }..];
+        }
+        errors
+    });
+    stage.stop_endpoint();
+    let errors = listener.join().unwrap();
+    assert_eq!(errors.len(), 99);
+    assert!(errors.iter().all(|error| [0, 108].contains(error)) && errors.contains(&108), "{errors:?}");
+}
+
+#[test]
+fn nothing_is_mixed_up_when_four_clients_load_slow_storage() {
     let stage = stage();
     stage.volumes.with("disk", |disk| disk.delay = Duration::from_micros(200));
     std::thread::scope(|threads| {
