@@ -101,14 +101,20 @@ impl Service {
         asked: &Asked,
         name: &ObjectName,
         size: u64,
-        replaces: Option<Root>,
+        replaces: Option<Box<Root>>,
     ) -> Result<NewVolume, Failure> {
         volume::check_size(size).in_volume(name)?;
         let id = match &replaces {
             Some(root) => root.id,
             None => self.stores.draw_id(name).await?,
         };
-        Ok(NewVolume { id, size, created_by: asked.cause, created_unix_ms: self.now_ms(), replaces })
+        Ok(NewVolume {
+            id,
+            size,
+            created_by: asked.cause,
+            created_unix_ms: self.now_ms(),
+            replaces: replaces.map(|root| *root),
+        })
     }
 
     /// Makes a volume or a snapshot of blocks that exist.
@@ -158,7 +164,7 @@ impl Service {
 /// What lies where a new volume is to be.
 pub(crate) enum Vacancy {
     /// Nothing, or a tombstone whose counters go on.
-    Free { replaces: Option<Root> },
+    Free { replaces: Option<Box<Root>> },
     /// This very request has made it before.
     IsDone,
 }
@@ -171,7 +177,7 @@ impl Stores {
             return if root.created_by == asked.cause { Ok(Vacancy::IsDone) } else { Err(exists(name)) };
         }
         let goes_on = root.state == RootState::Deleted && root.id != VolumeId(0);
-        Ok(Vacancy::Free { replaces: goes_on.then(|| root.clone()) })
+        Ok(Vacancy::Free { replaces: goes_on.then(|| Box::new(root.clone())) })
     }
 
     /// An id that no volume has or had.

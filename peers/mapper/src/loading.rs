@@ -3,7 +3,10 @@
 use std::cell::RefCell;
 
 use protocol::{ErrorKind, Failure};
-use volume::{BootId, Header, Map, ObjectName, ObjectRange, ParsedName, ROOT_BYTES, Root, RootState, Wanted};
+use volume::{
+    BootId, Header, Log, LogChain, Map, ObjectName, ObjectRange, ParsedName, ROOT_BYTES, Root, RootState,
+    Wanted,
+};
 
 use crate::{
     failure::{InVolume, no_volume},
@@ -77,18 +80,38 @@ impl Stores {
         Ok(there.is_some_and(|found| is_same_volume(found.root(), root)))
     }
 
-    /// The map of a volume, as its root and its logs say.
+    /// The map of a volume, as its root and its logs say. What a log has not committed counts if it was written since this
+    /// start of the machine, `boot`; without one, if it can be seen at all: its writer may be alive elsewhere.
     pub(crate) async fn open_map(
         &self,
         name: &ObjectName,
         header: Header,
-        boot: BootId,
+        boot: Option<BootId>,
     ) -> Result<RefCell<Map>, Failure> {
         let root = match header {
             Header::Legacy(legacy) => return Ok(RefCell::new(Map::open_legacy(legacy))),
             Header::Root(root) => root,
         };
         let is_changing = root.state == RootState::Changing;
+        let logs = self.read_logs(name, &root, boot).await?;
+        let map = RefCell::new(Map::open(root));
+        if is_changing {
+            self.load(name, &map, |map| map.wanted_for_replay(&logs)).await?;
+            map.borrow_mut().replay(&logs).in_volume(name)?;
+        }
+        Ok(map)
+    }
+
+    async fn read_logs(
+        &self,
+        name: &ObjectName,
+        root: &Root,
+        boot: Option<BootId>,
+    ) -> Result<LogChain, Failure> {
+        let boot = match boot {
+            Some(boot) => boot,
+            None => self.boot_of_logs(name, root).await?,
+        };
         let mut logs = root.logs(boot);
         while let Some(log) = logs.wanted() {
             match self.read_whole(&log).await {
@@ -97,12 +120,18 @@ impl Stores {
                 Err(failure) => return Err(failure),
             }
         }
-        let map = RefCell::new(Map::open(root));
-        if is_changing {
-            self.load(name, &map, |map| map.wanted_for_replay(&logs)).await?;
-            map.borrow_mut().replay(&logs).in_volume(name)?;
+        Ok(logs)
+    }
+
+    /// Which start of which machine wrote the volume's logs; any, if there are none.
+    async fn boot_of_logs(&self, name: &ObjectName, root: &Root) -> Result<BootId, Failure> {
+        const NONE: BootId = BootId([0; 16]);
+        let Some(first) = root.logs(NONE).wanted() else { return Ok(NONE) };
+        match self.read_whole(&first).await {
+            Ok(bytes) => Ok(Log::decode(root.id, root.log_sequence, &bytes).in_volume(name)?.boot),
+            Err(failure) if failure.kind == ErrorKind::NotFound => Ok(NONE),
+            Err(failure) => Err(failure),
         }
-        Ok(map)
     }
 
     /// Reads nodes until the map wants no more.

@@ -21,18 +21,22 @@ pub(crate) struct Mapper {
 
 impl Mapper {
     pub(crate) fn new(effects: Effects, config: &Config, node: &str, boot: BootId) -> Mapper {
-        let tasks = Tasks::new(effects);
+        let service = Mapper::service(Tasks::new(effects), config, node, boot);
+        Mapper { service, stop_at_ns: Cell::new(None) }
+    }
+
+    pub(crate) fn service(tasks: Tasks, config: &Config, node: &str, boot: BootId) -> Rc<Service> {
         let (blocks, maps) = (PortNumber(config.blockerb_port), PortNumber(config.blockerm_port));
-        let service = Service {
-            stores: Stores::new(tasks.clone(), blocks, maps, node),
+        let giving_up = Signal::default();
+        Rc::new(Service {
+            stores: Stores::new(tasks.clone(), blocks, maps, node, giving_up.clone()),
             tasks,
             volumes: Volumes::new(config.map_cache_bytes),
             boot,
             breath: std::cell::RefCell::default(),
             stopping: Signal::default(),
-            giving_up: Signal::default(),
-        };
-        Mapper { service: Rc::new(service), stop_at_ns: Cell::new(None) }
+            giving_up,
+        })
     }
 
     fn begin_stop(&self) {
@@ -41,7 +45,7 @@ impl Mapper {
         let stop_at_ns = service.tasks.effects().now_ns().saturating_add(STOP_LIMIT_NS);
         self.stop_at_ns.set(Some(stop_at_ns));
         service.tasks.effects().wake_at(stop_at_ns);
-        self.service.tasks.spawn(async move { service.close_all().await });
+        self.service.stores.spawn(async move { service.close_all().await });
     }
 
     fn tick(&self) {
@@ -74,6 +78,6 @@ impl Peer for Mapper {
     }
 
     fn is_idle(&self) -> bool {
-        self.service.tasks.is_empty() || self.service.giving_up.is_given()
+        self.service.tasks.is_empty()
     }
 }

@@ -78,11 +78,6 @@ impl Signal {
         waiting.into_values().for_each(Waker::wake);
     }
 
-    /// Whether it happened.
-    pub(crate) fn is_given(&self) -> bool {
-        self.0.borrow().is_given
-    }
-
     /// What `future` comes to, or `None` if the signal is given first; then the future is dropped.
     pub(crate) async fn or<F: Future>(&self, future: F) -> Option<F::Output> {
         let listener = Listener { signal: self, number: self.number() };

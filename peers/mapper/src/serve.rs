@@ -22,11 +22,11 @@ pub(crate) async fn serve(service: Rc<Service>, mut request: Held) {
         Err(failure) => Err(failure),
     };
     let filled = result.and_then(|answer| answer.fill(&mut request));
-    service.tasks.effects().respond(request, filled.as_ref().map(|()| ()));
+    service.tasks.effects().respond(request, filled.as_ref().copied());
 }
 
 impl Service {
-    async fn perform(&self, asked: &Asked) -> Result<Answer, Failure> {
+    pub(crate) async fn perform(&self, asked: &Asked) -> Result<Answer, Failure> {
         match asked.op {
             Op::List => return self.list(asked).await,
             Op::Info => return self.info(asked).await,

@@ -105,7 +105,8 @@ impl Service {
         fence: Option<crate::store_calls::Fence>,
         found: Found,
     ) -> Result<Rc<Session>, Failure> {
-        let map = self.stores.open_map(name, found.header, self.boot).await?;
+        let boot = fence.is_some().then_some(self.boot);
+        let map = self.stores.open_map(name, found.header, boot).await?;
         Ok(Session::new(&self.stores, self.boot, name, fence, found.bytes, map))
     }
 

@@ -7,6 +7,8 @@ use protocol::{
 use volume::ObjectName;
 use xseg::{Held, PortNumber};
 
+use crate::parallel::Signal;
+
 /// The stores, and who asks. Clones are the same stores.
 #[derive(Clone)]
 pub(crate) struct Stores {
@@ -14,6 +16,8 @@ pub(crate) struct Stores {
     blocks: PortNumber,
     maps: PortNumber,
     node: String,
+    /// What nobody waits for is given up with all else.
+    giving_up: Signal,
 }
 
 /// The lock under which something is written, with the number of its grant.
@@ -87,8 +91,14 @@ impl<'a> Question<'a> {
 }
 
 impl Stores {
-    pub(crate) fn new(tasks: Tasks, blocks: PortNumber, maps: PortNumber, node: &str) -> Stores {
-        Stores { tasks, blocks, maps, node: node.to_owned() }
+    pub(crate) fn new(
+        tasks: Tasks,
+        blocks: PortNumber,
+        maps: PortNumber,
+        node: &str,
+        giving_up: Signal,
+    ) -> Stores {
+        Stores { tasks, blocks, maps, node: node.to_owned(), giving_up }
     }
 
     /// The identity that owns the locks taken here.
@@ -102,7 +112,8 @@ impl Stores {
 
     /// Starts something that nobody waits for.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        self.tasks.spawn(task);
+        let giving_up = self.giving_up.clone();
+        self.tasks.spawn(async move { giving_up.or(task).await.unwrap_or_default() });
     }
 
     fn port(&self, place: Place) -> PortNumber {

@@ -26,10 +26,8 @@ pub(crate) struct State {
     locks: BTreeMap<Vec<u8>, Lock>,
     changes: u64,
     fault: Option<Fault>,
-    /// Operations that are left unanswered until they are let go.
-    parked: Option<Op>,
-    /// How often each operation was asked for.
-    pub(crate) asked: BTreeMap<&'static str, u64>,
+    /// How many requests wait at the map store, by operation.
+    waiting: BTreeMap<&'static str, u64>,
 }
 
 /// What is in an object now, and what of it would survive a loss of power. `None`: no such object.
@@ -72,11 +70,15 @@ impl World {
         self.break_after(Fault { after: 0, is_done: false });
     }
 
-    /// The stores answer again. Whether they had stopped.
-    pub(crate) fn heal(&self) -> bool {
-        let mut state = self.state();
-        let fault = state.fault.take();
-        fault.is_some_and(|fault| state.changes > fault.after)
+    /// Whether they have begun to fail.
+    pub(crate) fn has_stopped(&self) -> bool {
+        let state = self.state();
+        state.fault.is_some_and(|fault| state.changes > fault.after)
+    }
+
+    /// The stores answer again.
+    pub(crate) fn heal(&self) {
+        self.state().fault = None;
     }
 
     /// What was not synced is gone.
@@ -87,24 +89,8 @@ impl World {
         }
     }
 
-    pub(crate) fn break_lock(&self, name: &str) {
-        let mut state = self.state();
-        let lock = state.locks.get_mut(name.as_bytes()).unwrap();
-        lock.owner = None;
-        lock.number += 1;
-    }
-
     pub(crate) fn lock_owner(&self, name: &str) -> Option<String> {
         self.state().locks.get(name.as_bytes()).and_then(|lock| lock.owner.clone())
-    }
-
-    /// Requests with this operation stay unanswered until [`World::unpark`] and the next request.
-    pub(crate) fn park(&self, op: Op) {
-        self.state().parked = Some(op);
-    }
-
-    pub(crate) fn unpark(&self) {
-        self.state().parked = None;
     }
 
     pub(crate) fn block_names(&self) -> Vec<String> {
@@ -126,6 +112,12 @@ impl World {
         object.now = Some(bytes.to_vec());
     }
 
+    /// What the original left in its directory.
+    pub(crate) fn put_map(&self, name: &str, bytes: &[u8]) {
+        let object = Object { now: Some(bytes.to_vec()), durable: Some(bytes.to_vec()) };
+        self.state().maps.insert(name.as_bytes().to_vec(), object);
+    }
+
     pub(crate) fn sync_block(&self, name: &str) {
         if let Some(object) = self.state().blocks.get_mut(name.as_bytes()) {
             object.sync();
@@ -145,6 +137,11 @@ impl World {
 }
 
 impl State {
+    /// Whether a request with this operation waits.
+    pub(crate) fn waits(&self, op: Op) -> bool {
+        self.waiting.get(op.name()).is_some_and(|count| *count > 0)
+    }
+
     pub(crate) fn has_block(&self, name: &str) -> bool {
         self.blocks.get(name.as_bytes()).is_some_and(|object| object.now.is_some())
     }
@@ -175,6 +172,7 @@ impl Peer for MemoryStore {
         match event {
             Event::Accepted(request) => {
                 self.serve(request);
+                self.world.state().waiting.clear();
                 for waiting in std::mem::take(&mut self.waiting) {
                     self.serve(waiting);
                 }
@@ -195,12 +193,10 @@ impl MemoryStore {
         let op = Op::from_number(request.op()).unwrap();
         let world = self.world.clone();
         let mut state = world.state();
-        *state.asked.entry(op.name()).or_default() += 1;
-        if state.parked == Some(op) {
-            self.waiting.push(request);
-            return;
-        }
         let result = state.answer(self.place, op, &mut request);
+        if let Ok(false) = result {
+            *state.waiting.entry(op.name()).or_default() += 1;
+        }
         drop(state);
         world.0.1.notify_all();
         match result {
@@ -290,10 +286,11 @@ impl State {
 
     fn release(&mut self, request: &Held) -> Result<(), ErrorKind> {
         let asks = Release::decode(request.argument().as_ref()).unwrap();
+        let is_forced = Flags::from_bits_truncate(request.flags()).contains(Flags::FORCE);
         let lock = self.locks.get_mut(request.target().as_ref()).ok_or(ErrorKind::NotFound)?;
         match lock.owner.as_ref() {
             None => Err(ErrorKind::NotFound),
-            Some(owner) if *owner != asks.owner => Err(ErrorKind::NotOwner),
+            Some(owner) if *owner != asks.owner && !is_forced => Err(ErrorKind::NotOwner),
             Some(_) => {
                 lock.owner = None;
                 Ok(())

@@ -1,5 +1,9 @@
 //! Whole flows, against stores in memory.
 
+mod crashes;
 mod flows;
+mod legacy;
 mod memory_store;
+mod nodes;
+mod redelivery;
 mod rig;

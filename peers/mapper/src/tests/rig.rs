@@ -87,7 +87,7 @@ impl Rig {
         let port = FIRST + u32::try_from(at).unwrap();
         self.mappers[at] = Some(Role::start(move |stop| {
             let config = Config { map_cache_bytes: cache, ..Config::new(BLOCKS, MAPS) };
-            crate::serve_booted(&segment, &common(port, &node(at)), &config, &stop, boot).unwrap();
+            crate::serve_booted(&segment, &common_of(port, &node(at)), &config, &stop, boot).unwrap();
         }));
         await_port(&self.segment, port);
     }
@@ -139,7 +139,6 @@ impl Rig {
 impl Drop for Rig {
     fn drop(&mut self) {
         self.world.heal();
-        self.world.unpark();
         for mapper in self.mappers.iter_mut().filter_map(Option::take) {
             mapper.stop();
         }
@@ -153,7 +152,7 @@ fn node(at: usize) -> String {
     ["a", "b", "c"][at].to_owned()
 }
 
-fn common(port: u32, node: &str) -> Common {
+pub(crate) fn common_of(port: u32, node: &str) -> Common {
     Common {
         role: format!("port {port}"),
         ports: port..=port,
@@ -165,7 +164,7 @@ fn common(port: u32, node: &str) -> Common {
 
 fn serve_store(segment: &Segment, port: u32, place: Place, world: World, stop: &Stop) {
     let reserve = Reserve { requests: 16, bytes: 0 };
-    let common = Common { nr_ops: 1024, ..common(port, "store") };
+    let common = Common { nr_ops: 1024, ..common_of(port, "store") };
     peer::run(segment, &common, PortNumber(port), reserve, stop, |effects| MemoryStore {
         effects,
         world,
@@ -176,7 +175,7 @@ fn serve_store(segment: &Segment, port: u32, place: Place, world: World, stop: &
 }
 
 /// Requests to a port that nobody has bound yet would be refused.
-fn await_port(segment: &Segment, port: u32) {
+pub(crate) fn await_port(segment: &Segment, port: u32) {
     let mut asker = segment.bind_dynamic(Reserve { requests: 1, bytes: 64 << 10 }).unwrap();
     loop {
         let mut ping = asker.allocate(4096).unwrap();

@@ -1,0 +1,164 @@
+//! Volumes that the original wrote.
+
+use protocol::{ErrorKind, VolumeKind};
+
+use super::rig::{BLOCK, Rig, kind};
+
+const FLAG_READ_ONLY: u32 = 1;
+const FLAG_DELETED: u32 = 2;
+const WRITABLE: u8 = 1;
+const OWNED: u8 = 2;
+const ZERO: u8 = 4;
+
+/// A version 2 header, and its table.
+fn put_v2(rig: &Rig, name: &str, flags: u32, blocks: &[(u8, &str)]) {
+    let size = u64::try_from(blocks.len()).unwrap() * u64::from(BLOCK);
+    let mut header = b"AMF.".to_vec();
+    header.extend(2_u32.to_be_bytes());
+    header.extend(size.to_be_bytes());
+    header.extend(BLOCK.to_be_bytes());
+    header.extend(flags.to_be_bytes());
+    header.extend(3_u64.to_be_bytes());
+    rig.world.put_map(name, &header);
+    let mut table = Vec::new();
+    for (flags, block) in blocks {
+        table.push(*flags);
+        table.extend(u32::try_from(block.len()).unwrap().to_le_bytes());
+        let mut field = block.as_bytes().to_vec();
+        field.resize(123, 0);
+        table.extend(field);
+    }
+    rig.world.put_map(&format!("{name}_{:016x}", 0), &table);
+}
+
+fn with_volume() -> Rig {
+    let rig = Rig::new();
+    let own = "legacy1_0000000000000003_0000000000000001";
+    let shared = "legacy1_0000000000000001_0000000000000002";
+    rig.world.put_block(own, &[1; BLOCK as usize]);
+    rig.world.put_block(shared, &[2; BLOCK as usize]);
+    rig.world.sync_block(own);
+    rig.world.sync_block(shared);
+    let zero = volume::ZERO_BLOCK;
+    let writable = [(ZERO, zero), (WRITABLE | OWNED, own), (OWNED, shared), (ZERO, zero)];
+    put_v2(&rig, "legacy1", 0, &writable);
+    put_v2(&rig, "legacysnap", FLAG_READ_ONLY, &[(ZERO, zero), (ZERO, zero), (OWNED, shared)]);
+    put_v2(&rig, "legacydead", FLAG_DELETED, &[(ZERO, zero)]);
+    rig
+}
+
+#[test]
+fn maps_of_the_original_are_read_in_place() {
+    let rig = with_volume();
+    let mut caller = rig.client();
+    let maps = rig.world.map_names();
+    assert_eq!(caller.read_all("legacy1", 4).unwrap(), [0, 1, 2, 0]);
+    assert_eq!(caller.read_all("legacysnap", 3).unwrap(), [0, 0, 2]);
+    let info = caller.client.info("legacy1").unwrap();
+    assert_eq!((info.map_version, info.kind, info.generation), (2, VolumeKind::Volume, 3));
+    assert_eq!(caller.client.info("legacysnap").unwrap().kind, VolumeKind::Snapshot);
+    assert_eq!(kind(caller.client.info("legacydead")), ErrorKind::NotFound);
+    assert_eq!(caller.names(), ["legacy1", "legacysnap"]);
+    caller.client.close("legacy1").unwrap();
+    assert_eq!(rig.world.map_names(), maps);
+}
+
+#[test]
+fn the_first_write_upgrades_a_map_and_keeps_what_it_shares() {
+    let mut rig = with_volume();
+    let mut caller = rig.client();
+    caller.write_durably("legacy1", 0, 5).unwrap();
+    caller.write_durably("legacy1", 2, 6).unwrap();
+    assert_eq!(caller.client.info("legacy1").unwrap().map_version, 3);
+    // Its own block is written where it is.
+    caller.write_durably("legacy1", 1, 7).unwrap();
+    assert_eq!(rig.world.block("legacy1_0000000000000003_0000000000000001").unwrap()[0], 7);
+    rig.lose_power();
+    let mut caller = rig.client();
+    assert_eq!(caller.read_all("legacy1", 4).unwrap(), [5, 7, 6, 0]);
+    assert_eq!(caller.read_all("legacysnap", 3).unwrap(), [0, 0, 2]);
+}
+
+#[test]
+fn snapshots_and_clones_of_the_originals_volumes_go_their_own_ways() {
+    let rig = with_volume();
+    let mut caller = rig.client();
+    caller.client.snapshot("legacy1", "snapshot").unwrap();
+    caller.write("legacy1", 1, 9).unwrap();
+    caller.client.create("cloned", None, Some("legacysnap"), None).unwrap();
+    caller.write("cloned", 2, 8).unwrap();
+    caller.client.snapshot("legacysnap", "of-snap").unwrap();
+    assert_eq!(caller.read_all("legacy1", 4).unwrap(), [0, 9, 2, 0]);
+    assert_eq!(caller.read_all("snapshot", 4).unwrap(), [0, 1, 2, 0]);
+    assert_eq!(caller.read_all("cloned", 3).unwrap(), [0, 0, 8]);
+    assert_eq!(caller.read_all("legacysnap", 3).unwrap(), [0, 0, 2]);
+    assert_eq!(caller.read_all("of-snap", 3).unwrap(), [0, 0, 2]);
+}
+
+#[test]
+fn all_else_is_done_with_them_as_with_ours() {
+    let rig = with_volume();
+    let mut caller = rig.client();
+    caller.client.rename("legacy1", "renamed").unwrap();
+    assert_eq!(caller.read_all("renamed", 4).unwrap(), [0, 1, 2, 0]);
+    caller.client.resize("renamed", 2 * u64::from(BLOCK), true).unwrap();
+    assert_eq!(caller.read_all("renamed", 2).unwrap(), [0, 1]);
+    caller.client.remove("legacysnap").unwrap();
+    caller.client.remove("renamed").unwrap();
+    caller.create("legacydead", 4);
+    caller.write("legacydead", 0, 1).unwrap();
+    assert_eq!(caller.names(), ["legacydead"]);
+    caller.client.update("legacydead").unwrap();
+}
+
+#[test]
+fn an_update_that_dies_leaves_the_old_map_or_the_new_one() {
+    for after in 1..12 {
+        let mut rig = with_volume();
+        let mut caller = rig.client();
+        rig.world.break_after(super::memory_store::Fault { after, is_done: after % 2 == 0 });
+        drop(caller.client.update("legacy1"));
+        rig.lose_power();
+        let mut caller = rig.client();
+        assert_eq!(caller.read_all("legacy1", 4).unwrap(), [0, 1, 2, 0]);
+        caller.client.update("legacy1").unwrap();
+        assert_eq!(caller.client.info("legacy1").unwrap().map_version, 3);
+    }
+}
+
+#[test]
+fn version_1_maps_are_read_and_upgraded() {
+    let rig = Rig::new();
+    let block = 4_u64 << 20;
+    let mut map = 1_u32.to_le_bytes().to_vec();
+    map.extend((2 * block).to_le_bytes());
+    let hash = [0xab; 32];
+    let text: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    map.push(0);
+    map.extend(hash);
+    map.push(1);
+    map.extend(hash);
+    rig.world.put_map("version1", &map);
+    rig.world.put_block(&text, &[3; 16]);
+    rig.world.put_block(&format!("archip_{text}"), &[4; 16]);
+    let mut caller = rig.client();
+    assert_eq!(caller.read_all("version1", 2).unwrap(), [3, 4]);
+    assert_eq!(caller.client.info("version1").unwrap().map_version, 1);
+    caller.client.update("version1").unwrap();
+    assert_eq!(caller.read_all("version1", 2).unwrap(), [3, 4]);
+    assert_eq!(caller.client.info("version1").unwrap().map_version, 3);
+}
+
+#[test]
+fn what_is_no_map_is_listed_with_the_reason_and_harms_nobody() {
+    let rig = Rig::new();
+    rig.world.put_map("garbage", b"this is no map at all");
+    let mut caller = rig.client();
+    caller.create("volume", 4);
+    let listed = caller.client.list().unwrap();
+    assert!(listed[0].info.as_ref().unwrap_err().contains("magic"));
+    assert!(listed[1].info.is_ok());
+    assert_eq!(kind(caller.map_read("garbage", 0, 1)), ErrorKind::Corrupt);
+    assert_eq!(kind(caller.client.remove("garbage")), ErrorKind::Corrupt);
+    assert_eq!(kind(caller.client.create("garbage", Some(1), None, None)), ErrorKind::Corrupt);
+}
