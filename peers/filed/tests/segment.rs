@@ -8,7 +8,10 @@ use std::thread::JoinHandle;
 use filed::{Config, Io, serve};
 use peer::{Common, Stop, failure_of};
 use protocol::{Acquire, Copy, Flags, Granted, Hashed, List, Listed, LockInfo, Message, Op, Release};
-use store::{Data, LockState, Page, Store, StoreError, StoreOperation, StoreReply, StoreRequest, WriteMode};
+use store::{
+    Data, ErrorKind, LockState, ObjectName, Page, Store, StoreError, StoreOperation, StoreReply,
+    StoreRequest, WriteMode,
+};
 use xseg::{Geometry, Held, Port, PortNumber, Received, Reserve, Segment};
 
 const PORT: u32 = 3;
@@ -244,4 +247,86 @@ fn every_claim_holds_through_the_segment() {
 #[test]
 fn every_claim_holds_through_the_segment_with_threads() {
     every_claim_holds(Io::Threads);
+}
+
+/// Asks for something that no correct client asks for; the status of the reply.
+fn status_of(stack: &Stack, fill: impl FnOnce(&mut Held)) -> u32 {
+    let mut port = stack.client().port(4096);
+    let mut held = port.allocate(4096).unwrap();
+    held.set_target(b"object").unwrap();
+    held.set_op(Op::Read.number());
+    fill(&mut held);
+    let reply = ask(&mut port, held);
+    let status = reply.status();
+    if status != 0 {
+        assert!(!reply.argument().is_empty(), "a failure says what it is");
+    }
+    port.free(reply);
+    status
+}
+
+#[test]
+fn nonsense_is_refused_and_the_next_request_is_served() {
+    let directory = tempfile::tempdir().unwrap();
+    let stack = Stack::start(Config::new(directory.path()));
+    let invalid = u32::from(ErrorKind::Invalid.number());
+    let unsupported = u32::from(ErrorKind::Unsupported.number());
+    for op in [9, 10, 12, 28, 34, 4711, u16::MAX] {
+        assert_eq!(status_of(&stack, |held| held.set_op(op)), unsupported, "operation {op}");
+    }
+    let with_size = |op: Op, offset, size| {
+        status_of(&stack, |held| {
+            held.set_op(op.number());
+            held.set_offset(offset);
+            held.set_size(size);
+        })
+    };
+    assert_eq!(with_size(Op::Read, 0, 4097), invalid);
+    assert_eq!(with_size(Op::Write, 0, u64::MAX), invalid);
+    assert_eq!(with_size(Op::Write, u64::MAX, 2), invalid);
+    assert_eq!(with_size(Op::WriteZeroes, 1, u64::MAX), invalid);
+    for op in [Op::Acquire, Op::Release, Op::Copy, Op::List] {
+        let noise = |held: &mut Held| {
+            held.set_op(op.number());
+            held.set_argument(&[0xff; 100]).unwrap();
+        };
+        assert_eq!(status_of(&stack, noise), invalid, "{}", op.name());
+    }
+    assert_eq!(status_of(&stack, |held| held.set_target(b"").unwrap()), invalid);
+    assert_eq!(status_of(&stack, |held| held.set_flags(1 << 31)), unsupported);
+    stack.client().write(&ObjectName::new("object").unwrap(), 0, b"served").unwrap();
+}
+
+#[test]
+fn ping_tells_what_was_served() {
+    let directory = tempfile::tempdir().unwrap();
+    let stack = Stack::start(Config::new(directory.path()));
+    stack.client().write(&ObjectName::new("object").unwrap(), 0, b"served").unwrap();
+    let mut port = stack.client().port(4096);
+    let held = port.allocate(4096).unwrap();
+    let reply = ask(&mut port, held);
+    let mut bytes = vec![0; usize::try_from(reply.serviced()).unwrap()];
+    reply.read(0, &mut bytes).unwrap();
+    port.free(reply);
+    let status: peer::status::Status = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!((status.role.as_str(), status.port, status.served["write"]), ("blockerb", PORT, 1));
+    assert_eq!(status.details["open_files"], 1);
+}
+
+#[test]
+fn a_request_that_waits_for_a_lock_survives_a_restart_of_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut stack = Stack::start(Config::new(directory.path()));
+    let (client, lock) = (stack.client(), ObjectName::new("volume").unwrap());
+    let first = client.acquire(&lock, "a", false, false).unwrap();
+    std::thread::scope(|threads| {
+        let waiting = threads.spawn(|| client.acquire(&lock, "b", true, false).unwrap());
+        // Whichever store it meets, and however often.
+        for _ in 0..3 {
+            stack.stop();
+            stack.serve();
+        }
+        stack.client().release(&lock, "a", false).unwrap();
+        assert!(waiting.join().unwrap() > first);
+    });
 }
