@@ -87,6 +87,9 @@ mod trace;
 mod wait;
 
 #[cfg(test)]
+#[cfg(not(loom))]
+mod fuzz;
+#[cfg(test)]
 #[cfg(loom)]
 mod models;
 #[cfg(test)]

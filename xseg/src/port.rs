@@ -1,8 +1,14 @@
 //! A port: the address of one owner on a segment, and all that owner can do.
 
 use std::{
-    cell::Cell, collections::HashSet, fmt, marker::PhantomData, mem::offset_of, ops::Range, sync::Arc,
-    time::Instant,
+    cell::Cell,
+    collections::HashSet,
+    fmt,
+    marker::PhantomData,
+    mem::offset_of,
+    ops::Range,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -310,6 +316,11 @@ impl Port {
     /// Waits until there is something to receive, a waker was called, or the deadline passed.
     pub fn wait(&mut self, deadline: Option<Instant>) -> Woken {
         self.receiver.wait(deadline)
+    }
+
+    /// Spins at most so long before a wait sleeps; zero for never. By default 20 µs, less when it does not pay.
+    pub fn set_spin(&mut self, longest: Duration) {
+        self.receiver.set_spin(longest);
     }
 
     /// Says in the inbox word that the owner sleeps. True: the word now holds [`RawFutex::SLEEPING`], it is safe to

@@ -7,7 +7,7 @@ use std::{
     marker::PhantomData,
     mem::offset_of,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -111,6 +111,11 @@ impl Receiver {
             return Woken::Inbox;
         }
         wait::wait(&self.local, &mut self.spin, deadline)
+    }
+
+    /// Spins at most so long before a wait sleeps; zero for never. By default 20 µs, less when it does not pay.
+    pub fn set_spin(&mut self, longest: Duration) {
+        self.spin.set_longest(longest);
     }
 
     /// Says in the inbox word that the owner sleeps. True: the word now holds [`RawFutex::SLEEPING`], it is safe to

@@ -16,7 +16,7 @@ use crate::{
     sync::Ordering,
 };
 
-/// Longest spin before a sleep.
+/// Longest spin before a sleep, unless the owner says otherwise.
 const SPIN: Duration = Duration::from_micros(20);
 /// Longest sleep at a stretch: a pusher may have died between its push and its wake-up call.
 const NAP: Duration = Duration::from_secs(1);
@@ -56,18 +56,23 @@ pub(crate) struct Spin {
     failures: u32,
     /// Waits to go without spinning.
     skip: u32,
-    is_allowed: bool,
+    /// Longest spin; zero for none.
+    longest: Duration,
 }
 
 impl Spin {
     pub(crate) fn new() -> Spin {
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Spin { failures: 0, skip: 0, is_allowed: processors > 1 }
+        Spin { failures: 0, skip: 0, longest: if processors > 1 { SPIN } else { Duration::ZERO } }
+    }
+
+    pub(crate) fn set_longest(&mut self, longest: Duration) {
+        *self = Spin { failures: 0, skip: 0, longest };
     }
 
     /// Spins, if that paid lately, until `is_ready` or the time is over. Whether it is ready.
     fn run(&mut self, is_ready: impl Fn() -> bool) -> bool {
-        if !self.is_allowed {
+        if self.longest.is_zero() {
             return false;
         }
         if self.skip > 0 {
@@ -83,7 +88,7 @@ impl Spin {
                 }
                 spin_loop();
             }
-            if start.elapsed() >= SPIN {
+            if start.elapsed() >= self.longest {
                 break;
             }
         }
