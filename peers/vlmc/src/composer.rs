@@ -213,6 +213,7 @@ impl Composer {
             stage: Stage::Moving { at: 0 },
             under_way: 0,
             wait: Wait::Nothing,
+            refused: None,
             failure,
             once: None,
         };

@@ -149,8 +149,9 @@ impl Composer {
 
     fn go_on_with(&mut self, key: u32, once: &Result<Option<Rc<Entries>>, Failure>) {
         let Some(operation) = self.operations.get_mut(key) else { return };
-        operation.under_way -= 1;
-        operation.wait = Wait::Nothing;
+        if operation.wait == Wait::Map {
+            operation.wait = Wait::Nothing;
+        }
         match once {
             Ok(once) => operation.once.clone_from(once),
             Err(failure) => {
@@ -158,7 +159,7 @@ impl Composer {
                 self.fail(key, failure);
             }
         }
-        self.advance(key);
+        self.came_home(key);
     }
 }
 

@@ -98,7 +98,7 @@ impl Composer {
             return self.end_stage(key);
         }
         let Some(shape) = self.shape(operation) else { return self.ask_shape(key) };
-        if let Err(failure) = check(&shape, operation) {
+        if let Some(failure) = check(&shape, operation).err().or_else(|| self.was_taken(operation)) {
             return self.fail(key, failure);
         }
         let piece = Piece::first(&shape, offset + at, left);

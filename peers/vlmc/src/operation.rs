@@ -26,6 +26,8 @@ pub(crate) struct Operation {
     /// Parts and questions that are not home yet.
     pub(crate) under_way: u32,
     pub(crate) wait: Wait,
+    /// The number of the lock with which a part was refused, and how often that happened.
+    pub(crate) refused: Option<(u64, u32)>,
     /// The first part that failed.
     pub(crate) failure: Option<Failure>,
     /// Entries that may be used for this operation alone.
@@ -41,6 +43,8 @@ pub(crate) enum Wait {
     Map,
     /// A free slot.
     Slot,
+    /// All its parts, to be sent again under the lock's new number.
+    Parts,
 }
 
 /// How far an operation is.

@@ -4,7 +4,14 @@ use peer::failure_of;
 use protocol::{ErrorKind, Failure};
 use xseg::Held;
 
-use crate::{composer::Composer, operation::Errand, volume::Volume};
+use crate::{
+    composer::Composer,
+    operation::{Errand, Operation, Stage, Wait},
+    volume::Volume,
+};
+
+/// How often the lock's number may change under one operation.
+const RETAKES_MAX: u32 = 3;
 
 impl Composer {
     /// Something that we sent or passed on came back.
@@ -20,8 +27,9 @@ impl Composer {
             }
             Some(part) => {
                 self.sent -= 1;
+                let fence = reply.fence();
                 self.effects.free(reply);
-                self.part_replied(part, failure);
+                self.part_replied(part, fence, failure);
             }
             None => self.stray(reply, failure),
         }
@@ -48,16 +56,54 @@ impl Composer {
         self.advance(key);
     }
 
-    fn part_replied(&mut self, part: Errand, failure: Option<Failure>) {
+    fn part_replied(&mut self, part: Errand, fence: u64, failure: Option<Failure>) {
+        let is_change = matches!(part, Errand::Change { .. });
         let (key, failure) = self.account(part, failure);
-        if let Some(operation) = self.operations.get_mut(key) {
-            operation.under_way -= 1;
-        }
         if let Some(failure) = failure {
             let failure = self.explain(key, failure);
-            self.fail(key, failure);
+            if !(is_change && failure.kind == ErrorKind::NotOwner && self.retake(key, fence)) {
+                self.fail(key, failure);
+            }
+        }
+        self.came_home(key);
+    }
+
+    /// One part or answer of an operation is back.
+    pub(crate) fn came_home(&mut self, key: u32) {
+        let Some(operation) = self.operations.get_mut(key) else { return };
+        operation.under_way -= 1;
+        if operation.wait == Wait::Parts && operation.under_way == 0 {
+            operation.wait = Wait::Nothing;
+            operation.once = None;
+            operation.stage = Stage::Moving { at: 0 };
         }
         self.advance(key);
+    }
+
+    /// A mapper that is stopped in order gives its locks back, and its successor takes them anew: then a change was refused
+    /// though nobody else has touched the volume. It is sent again, unless that turns out to be otherwise.
+    fn retake(&mut self, key: u32, fence: u64) -> bool {
+        let Some(operation) = self.operations.get_mut(key) else { return false };
+        if operation.wait == Wait::Parts {
+            return true;
+        }
+        let times = operation.refused.map_or(1, |(_, times)| times + 1);
+        let is_worth_it = times <= RETAKES_MAX;
+        if is_worth_it {
+            operation.refused = Some((fence, times));
+            operation.wait = Wait::Parts;
+        }
+        is_worth_it
+    }
+
+    /// Whether somebody else has had the lock since an operation was refused with it. Every grant and every release adds
+    /// one to its number.
+    pub(crate) fn was_taken(&self, operation: &Operation) -> Option<Failure> {
+        let (fence, _) = operation.refused?;
+        let volume = self.volumes.get(operation.volume)?;
+        let is_ours = volume.grant.as_ref().is_some_and(|grant| grant.fence <= fence.saturating_add(2));
+        let message = format!("another node took volume {} since", volume.display());
+        (!is_ours).then(|| Failure::new(ErrorKind::NotOwner, message))
     }
 
     /// If another node took the volume, what we know of it is worth nothing any more.

@@ -296,12 +296,35 @@ fn a_volume_of_another_node_is_read_without_keeping_anything() {
 fn a_lost_lock_fails_the_write_and_the_next_one_asks_again() {
     let mut world = world();
     world.write("volume1", 0, b"ours").unwrap();
-    world.maps.map("volume1").fence += 2;
+    world.maps.map("volume1").fence += 3;
     let failure = world.write("volume1", 0, b"late").unwrap_err();
     assert_eq!(failure.kind, ErrorKind::NotOwner);
     assert!(failure.message.starts_with("another node took volume volume1"), "{}", failure.message);
     assert_eq!(world.read("volume1", 0, 4), Ok(b"ours".to_vec()));
     assert!(world.write("volume1", 0, b"anew").is_ok());
+}
+
+#[test]
+fn a_lock_that_our_own_mapper_gave_back_and_took_again_is_no_failure() {
+    let mut world = world();
+    world.write("volume1", 0, &pattern(1, 4 * BLOCK)).unwrap();
+    world.maps.map("volume1").fence += 2;
+    let bytes = pattern(7, 3 * BLOCK);
+    world.write("volume1", 100, &bytes).unwrap();
+    assert_eq!(world.read("volume1", 100, 3 * BLOCK), Ok(bytes));
+    world.maps.map("volume1").fence += 2;
+    world.call(Op::WriteZeroes, "volume1", Flags::empty(), (5, 10), &[]).unwrap();
+    assert_eq!(world.read("volume1", 5, 10), Ok(vec![0; 10]));
+}
+
+#[test]
+fn a_store_that_refuses_for_ever_is_not_asked_for_ever() {
+    let mut world = world();
+    world.write("volume1", 0, &pattern(1, BLOCK)).unwrap();
+    world.log.clear();
+    world.maps.is_revoked = true;
+    assert_eq!(kind(world.write("volume1", 0, b"late")), ErrorKind::NotOwner);
+    assert_eq!(world.count(Op::Write), 4);
 }
 
 #[test]

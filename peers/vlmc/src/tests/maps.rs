@@ -15,6 +15,8 @@ pub(super) struct Maps {
     pub(super) page: usize,
     /// Another node holds all locks: entries may be used once.
     pub(super) is_foreign: bool,
+    /// The store knows that a lock is gone, the mapper does not.
+    pub(super) is_revoked: bool,
     done: Option<RequestId>,
     latest_id: u64,
 }
@@ -44,7 +46,7 @@ impl Maps {
     }
 
     pub(super) fn is_current(&self, lock: &[u8], number: u64) -> bool {
-        self.volumes.get(lock).is_some_and(|map| map.fence == number)
+        !self.is_revoked && self.volumes.get(lock).is_some_and(|map| map.fence == number)
     }
 
     pub(super) fn serve(&mut self, op: Op, request: &mut Held, disk: &mut Disk) -> Result<(), ErrorKind> {
