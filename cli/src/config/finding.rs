@@ -56,11 +56,6 @@ impl<'t> Findings<'t> {
         self.list.push(Finding { place, message: message.into() });
     }
 
-    /// Notes what is wrong with the text as a whole.
-    pub(super) fn overall(&mut self, message: impl Into<String>) {
-        self.list.push(Finding { place: None, message: message.into() });
-    }
-
     /// Whether nothing was found.
     pub(super) fn is_empty(&self) -> bool {
         self.list.is_empty()

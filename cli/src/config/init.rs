@@ -9,7 +9,10 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::{import::quoted, stack::MAX_SOCKET_PATH_BYTES};
+use super::{
+    import::quoted,
+    stack::{MAX_SOCKET_PATH_BYTES, default_node},
+};
 
 /// Memory of a private segment in MiB: enough for a deep queue at every endpoint, little enough for a laptop.
 const SEGMENT_MIB: u64 = 256;
@@ -115,6 +118,7 @@ xsegbd_start = 0
 xsegbd_end = 0
 vtool_start = 1
 vtool_end = 1
+node = {node}
 run_dir = {run}
 log_dir = {log}
 roles = [\"blockerb\", \"blockerm\", \"mapperd\", \"vlmcd\", \"nbd\", \"fuse\"]
@@ -154,6 +158,7 @@ portno_start = 50
 mountpoint = {mountpoint}
 ",
         segment = quoted(&segment_name(&places.dir)),
+        node = quoted(&default_node(&segment_name(&places.dir))),
         run = inner("run"),
         log = inner("log"),
         blocks = path(&places.blocks),

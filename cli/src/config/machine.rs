@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::{Configuration, Finding, Kind, Place, Rejected};
+use super::{Configuration, Finding, Kind, Place, Rejected, settings};
 
 /// Where POSIX shared memory is.
 const SHARED_MEMORY: &str = "/dev/shm";
@@ -21,6 +21,7 @@ const FUSE_DEVICE: &str = "/dev/fuse";
 pub fn check(configuration: &Configuration) -> Result<(), Rejected> {
     let mut findings = Vec::new();
     check_memory(configuration, &mut findings);
+    settings::check_machine(configuration, &mut findings);
     for role in &configuration.roles {
         for needed in &role.outline.needed {
             if let Err(reason) = usable(&needed.directory) {

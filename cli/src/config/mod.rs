@@ -8,7 +8,10 @@ pub mod init;
 pub mod machine;
 mod ports;
 mod role;
+#[cfg(test)]
+mod sample_tests;
 mod section;
+mod settings;
 mod stack;
 #[cfg(test)]
 mod tests;
@@ -26,6 +29,7 @@ pub use finding::{Finding, Place, Rejected};
 use finding::Findings;
 pub use role::{Kind, Needed, Outline};
 use section::Section;
+pub use settings::Settings;
 pub use stack::Top;
 
 /// The file that is read when nobody names another.
@@ -53,8 +57,12 @@ pub struct Configuration {
 pub struct Role {
     /// What all roles have.
     pub outline: Outline,
+    /// What only its kind of peer has.
+    pub settings: Settings,
     /// Where its table begins.
     pub place: Place,
+    /// Where each key of its table stands.
+    places: BTreeMap<String, Place>,
 }
 
 /// Why there is no configuration.
@@ -126,11 +134,11 @@ fn read(file: &Path, text: &str, findings: &mut Findings<'_>) -> Option<Configur
     ports::check_references(&roles, findings);
     if roles.len() == names.len() {
         ports::check_completeness(&roles, &top_section, findings);
+        settings::check_fence(&roles, findings);
     }
     let top = top?;
     let places = top_section.keys().map(|(key, span)| (key.to_owned(), findings.place(&span))).collect();
-    let role = |draft: Draft<'_>| Role { place: findings.place(&draft.section.span), outline: draft.outline };
-    let roles = roles.into_iter().map(role).collect();
+    let roles = roles.into_iter().map(|draft| draft.finish(findings)).collect();
     Some(Configuration { file: file.to_owned(), top, roles, places })
 }
 
@@ -171,6 +179,7 @@ fn read_roles<'t>(
 /// A role whose own table is in order, on its way to being checked beside the others.
 struct Draft<'t> {
     outline: Outline,
+    settings: Settings,
     /// Its table as written.
     section: Section<'t>,
 }
@@ -179,7 +188,14 @@ impl<'t> Draft<'t> {
     fn read(section: Section<'t>, findings: &mut Findings<'_>) -> Option<Self> {
         let mut own = section.clone();
         let outline = Outline::take(&mut own, findings)?;
-        Some(Draft { outline, section })
+        let settings = Settings::take(outline.kind, &own, findings)?;
+        Some(Draft { outline, settings, section })
+    }
+
+    fn finish(self, findings: &Findings<'_>) -> Role {
+        let place = findings.place(&self.section.span);
+        let places = self.section.keys().map(|(key, span)| (key.to_owned(), findings.place(&span))).collect();
+        Role { outline: self.outline, settings: self.settings, place, places }
     }
 }
 

@@ -65,7 +65,7 @@ impl Claim {
 
 /// Notes references to ports that no role of the right kind serves, or that start later.
 pub(super) fn check_references(roles: &[Draft<'_>], findings: &mut Findings<'_>) {
-    for (position, Draft { outline: role, section }) in roles.iter().enumerate() {
+    for (position, Draft { outline: role, section, .. }) in roles.iter().enumerate() {
         for (key, kind) in role.kind.references() {
             let Some(port) = integer(section, key) else { continue };
             let served_by = roles.iter().position(|other| other.outline.ports.contains(&port));

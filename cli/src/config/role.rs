@@ -18,6 +18,9 @@ const MAX_PORTS_OF_ROLE: u32 = 1024;
 /// Longest role name: it is part of file names.
 const MAX_ROLE_NAME_BYTES: usize = 64;
 
+/// The name of the process that watches the roles, whose files lie beside theirs.
+const SUPERVISOR: &str = "supervisor";
+
 /// What a role does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -157,8 +160,8 @@ impl Outline {
 fn check_name(section: &Section<'_>, findings: &mut Findings<'_>) {
     let name = &section.name;
     let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    if name.len() > MAX_ROLE_NAME_BYTES || !is_plain || name.starts_with('-') {
-        let rule = format!("at most {MAX_ROLE_NAME_BYTES} letters, digits, _ and -");
+    if name.len() > MAX_ROLE_NAME_BYTES || !is_plain || name.starts_with('-') || name == SUPERVISOR {
+        let rule = format!("at most {MAX_ROLE_NAME_BYTES} letters, digits, _ and -, and not {SUPERVISOR}");
         findings.at(&section.span, format!("[{name}]: a role's name must be {rule}"));
     }
 }

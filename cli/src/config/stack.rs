@@ -3,15 +3,12 @@
 use std::{ops::RangeInclusive, path::PathBuf};
 
 use serde::Deserialize;
+use xseg::{MAX_PORTS, MAX_REQUESTS};
 
 use super::{finding::Findings, section::Section};
 
-/// Most ports that a segment can have.
-const MAX_PORTS: u32 = 1 << 16;
-/// Most requests that a segment can have.
-const MAX_REQUESTS: u32 = 1 << 20;
 /// Largest segment, in MiB.
-const MAX_SEGMENT_MIB: u64 = 1 << 20;
+const MAX_SEGMENT_MIB: u64 = xseg::MAX_ARENA_BYTES >> 20;
 /// Smallest segment, in MiB: enough for every port of a small stack to have a few full requests under way.
 const MIN_SEGMENT_MIB: u64 = 16;
 /// Longest segment name, so that it is a file name with our prefix.
@@ -99,14 +96,24 @@ impl Top {
         self.run_dir.join("control.sock")
     }
 
+    /// Whose lock proves that somebody looks after the stack.
+    pub fn supervisor_pid(&self) -> PathBuf {
+        self.run_dir.join("supervisor.pid")
+    }
+
+    /// Whose lock proves that a role's own process is alive.
+    pub fn role_pid(&self, role: &str) -> PathBuf {
+        self.run_dir.join(format!("{role}.pid"))
+    }
+
+    /// The log of a role, or of the supervisor.
+    pub fn log_file(&self, name: &str) -> PathBuf {
+        self.log_dir.join(format!("{name}.log"))
+    }
+
     /// The identity with its default filled in.
     pub fn node(&self) -> String {
-        if self.node.is_empty() {
-            let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-            format!("{host}:{}", self.segment_name)
-        } else {
-            self.node.clone()
-        }
+        if self.node.is_empty() { default_node(&self.segment_name) } else { self.node.clone() }
     }
 
     /// The mask in `umask`.
@@ -177,4 +184,9 @@ impl Top {
             wrong("roles", "roles: name at least one role, as in roles = [\"blockerb\", …]".into());
         }
     }
+}
+
+/// Two stacks on one host are two nodes: each keeps to its own locks.
+pub(super) fn default_node(segment_name: &str) -> String {
+    format!("{}:{segment_name}", rustix::system::uname().nodename().to_string_lossy())
 }

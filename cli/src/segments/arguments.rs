@@ -28,7 +28,7 @@ Exit status: 0 done, 1 failed, 2 misused.
 Examples:
   xseg list                       segments of this machine
   xseg -s archipelago ports       who serves what
-  xseg -s archipelago trace       the latest requests, as they went
+  xseg -s archipelago trace -t 5  the latest steps of requests in 5 seconds
   xseg route 500 1020             what goes to port 500 goes through 1020 first
   xseg route 500 --clear";
 
@@ -57,20 +57,27 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Show the latest requests as they went from port to port
-    Trace {
-        /// How many, newest last
-        #[arg(short = 'n', long, default_value_t = 50)]
-        lines: usize,
-        #[command(flatten)]
-        output: Output,
-    },
+    /// Watch requests for a while and show how they went from port to port
+    Trace(Trace),
     /// Send what goes to a port through another one first
     Route(Route),
     /// Give back what dead processes held
     Reap(Output),
     /// Check a segment for damage; exit 1 if there is any
     Verify(Output),
+}
+
+/// `xseg trace`
+#[derive(Debug, Args)]
+pub(crate) struct Trace {
+    /// How long to watch, in seconds
+    #[arg(short = 't', long, default_value_t = 1, value_name = "SECONDS")]
+    pub(crate) seconds: u32,
+    /// How many steps to show: the latest, newest last
+    #[arg(short = 'n', long, default_value_t = 50)]
+    pub(crate) lines: usize,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 /// `xseg create`

@@ -1,8 +1,13 @@
-//! Roles as processes: who starts them, watches them, and how commands speak with it.
+//! Roles as processes or threads: who starts them, watches them, and how commands speak with it.
 
 mod backoff;
+pub(crate) mod background;
 pub(crate) mod control;
+pub(crate) mod foreground;
+pub(crate) mod ground;
+pub(crate) mod one_role;
 pub(crate) mod pid_file;
 pub(crate) mod process;
-pub(crate) mod supervisor;
+pub(crate) mod reach;
+mod supervisor;
 mod watched;

@@ -1,0 +1,57 @@
+//! `archipelago gc`: has the mapper look at all objects, step by step.
+
+use client::Client;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::arguments::Gc;
+use crate::{config::Configuration, failure::Failed, output, size, supervision::reach};
+
+/// What a collection did in all.
+#[derive(Debug, Default, Serialize)]
+struct Sum {
+    seen: u64,
+    removed: u64,
+    removed_bytes: u64,
+    dry_run: bool,
+}
+
+/// Runs a collection to its end.
+pub(super) fn run(configuration: &Configuration, wanted: &Gc) -> anyhow::Result<()> {
+    let stack = reach::join(configuration)?;
+    reach::await_served(configuration, &stack, &[stack.mapper])?;
+    let failed = |failure: client::Failure| Failed::by_peer("collect what no volume uses", &failure);
+    let mut client = Client::connect(&stack).map_err(failed)?;
+    // Draws nothing where standard error is no terminal.
+    let progress = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+        progress.set_style(style);
+    }
+    let mut sum = Sum { dry_run: wanted.dry_run, ..Sum::default() };
+    let mut resume = Vec::new();
+    loop {
+        let step = client.collect(&resume, wanted.dry_run).map_err(failed)?;
+        sum.seen += step.seen;
+        sum.removed += step.removed;
+        sum.removed_bytes += step.removed_bytes;
+        progress.set_message(sum.line());
+        progress.tick();
+        match step.resume {
+            None => break,
+            Some(next) if next == resume => {
+                return Err(Failed::new("collect what no volume uses", "the mapper makes no progress").into());
+            }
+            Some(next) => resume = next,
+        }
+    }
+    progress.finish_and_clear();
+    if wanted.output.json { output::print_json(&sum)? } else { output::print(&format!("{}\n", sum.line()))? }
+    Ok(())
+}
+
+impl Sum {
+    fn line(&self) -> String {
+        let verb = if self.dry_run { "would be removed" } else { "removed" };
+        format!("{} objects seen, {} {verb} ({})", self.seen, self.removed, size::human(self.removed_bytes))
+    }
+}

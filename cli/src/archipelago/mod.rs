@@ -1,0 +1,75 @@
+//! `archipelago`: starts, stops and looks after a stack.
+
+pub(crate) mod arguments;
+mod collect;
+mod configure;
+mod lifecycle;
+mod status;
+
+use std::{path::Path, process::ExitCode};
+
+use arguments::{Archipelago, Command};
+
+use crate::{
+    config::{self, Configuration, machine},
+    failure::{Failed, command},
+    generate,
+    supervision::{background, foreground, one_role},
+};
+
+/// Runs the command that was typed.
+pub fn main(typed: std::env::ArgsOs) -> ExitCode {
+    command("archipelago", typed, run)
+}
+
+fn run(typed: Archipelago) -> anyhow::Result<ExitCode> {
+    let file = typed.chosen.config.as_path();
+    let done = |()| ExitCode::SUCCESS;
+    match typed.command {
+        Command::Run(logging) => foreground::run(able(file)?, logging.json).map(done),
+        Command::Start(one) => match one.role {
+            None => lifecycle::start(&able(file)?).map(done),
+            Some(role) => lifecycle::start_role(&load(file)?, &role).map(done),
+        },
+        Command::Stop(stop) => match stop.role {
+            None => lifecycle::stop(&load(file)?, stop.force).map(done),
+            Some(role) => lifecycle::stop_role(&load(file)?, &role, stop.force).map(done),
+        },
+        Command::Restart(one) => match one.role {
+            None => lifecycle::restart(&able(file)?).map(done),
+            Some(role) => lifecycle::restart_role(&load(file)?, &role).map(done),
+        },
+        Command::Status(status) => status::run(&load(file)?, status.role.as_deref(), status.output),
+        Command::Check(output) => configure::check(file, output),
+        Command::Gc(gc) => collect::run(&load(file)?, &gc).map(done),
+        Command::Config(arguments::Config::Init(init)) => configure::init(&init).map(done),
+        Command::Config(arguments::Config::Import { source, output }) => {
+            configure::import(&source, output.as_deref()).map(done)
+        }
+        Command::Peer(one) => one_role::run(&load(file)?, &one.role, one.stderr).map(done),
+        Command::Supervise => background::run(&load(file)?).map(done),
+        Command::Generate { dir } => generate::write(&dir).map(done),
+    }
+}
+
+/// The configuration, checked for itself.
+pub(crate) fn load(file: &Path) -> anyhow::Result<Configuration> {
+    config::load(file).map_err(|error| match error {
+        config::LoadError::Unreadable { file, source } => {
+            let hint = "`archipelago config init --dir DIR` writes one for a private stack; -c FILE names another";
+            Failed::new(format!("read configuration {}", file.display()), source).hint(hint).into()
+        }
+        config::LoadError::Rejected(rejected) => {
+            Failed::new("use the configuration", format!("\n{rejected}")).hint("`archipelago check` proves it").into()
+        }
+    })
+}
+
+/// The configuration, checked against this machine too.
+fn able(file: &Path) -> anyhow::Result<Configuration> {
+    let configuration = load(file)?;
+    machine::check(&configuration).map_err(|rejected| {
+        Failed::new("use the configuration here", format!("\n{rejected}")).hint("`archipelago check` proves it")
+    })?;
+    Ok(configuration)
+}

@@ -1,0 +1,153 @@
+//! `archipelago supervise`: the process behind `archipelago start`.
+
+use std::{
+    fs::File,
+    io::Write,
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::{Arc, atomic::AtomicBool, mpsc::Sender},
+};
+
+use anyhow::Context;
+use client::Stack;
+use peer::logging::{self, Target};
+use serde::{Deserialize, Serialize};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
+
+use super::{
+    control, ground,
+    pid_file::{self, Found, PidFile},
+    reach,
+    supervisor::{End, Event, Launch, Supervisor},
+};
+use crate::config::Configuration;
+
+/// The name of the supervisor's log.
+pub(crate) const LOG: &str = "supervisor";
+/// Its log level: what happens.
+const LOG_LEVEL: u8 = 2;
+
+/// What the supervisor tells the command that started it, once.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Outcome {
+    /// All roles answer.
+    Started,
+    /// None runs.
+    Failed {
+        /// The role that did not start, if it was one.
+        role: Option<String>,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Starts the roles, watches them, and ends when told to. Standard output gets one [`Outcome`].
+pub(crate) fn run(configuration: &Configuration) -> anyhow::Result<()> {
+    // Fails only for who leads a session already.
+    let _leader = rustix::process::setsid();
+    match supervise(configuration) {
+        Ok(End::Stopped) => Ok(()),
+        Ok(End::NotStarted { role, reason }) => {
+            tell(&Outcome::Failed { role: Some(role), reason });
+            Ok(())
+        }
+        Err(error) => {
+            tell(&Outcome::Failed { role: None, reason: format!("{error:#}") });
+            Err(error)
+        }
+    }
+}
+
+fn supervise(configuration: &Configuration) -> anyhow::Result<End> {
+    let top = &configuration.top;
+    ground::set_umask(configuration);
+    ground::make_directories(configuration)?;
+    let _pid_file = PidFile::take(&top.supervisor_pid())?;
+    let (log, _) = ground::open_log(configuration, LOG)?;
+    logging::init(LOG_LEVEL, &Target::File(log), top.log_json).context("cannot open the log")?;
+    let stack = reach::on_segment(configuration, ground::make_segment(configuration)?);
+    let names = configuration.roles.iter().map(|role| role.outline.name.clone());
+    let (supervisor, events) = Supervisor::new(names, launch(configuration, &stack)?);
+    listen(configuration, &events)?;
+    let end = supervisor.run(|| {
+        tell(&Outcome::Started);
+        release_output();
+    });
+    ground::destroy_segment(configuration);
+    Ok(end)
+}
+
+fn listen(configuration: &Configuration, events: &Sender<Event>) -> anyhow::Result<()> {
+    let socket = configuration.top.control_socket();
+    let ordered = events.clone();
+    let deliver = move |asked| {
+        // A supervisor that ended answers nobody, and the command says so.
+        let _unheard = ordered.send(Event::Ordered(asked));
+    };
+    control::serve(&socket, deliver).with_context(|| format!("cannot listen at {}", socket.display()))?;
+    let mut signals = Signals::new([SIGTERM, SIGINT]).context("cannot watch for signals")?;
+    let interrupted = events.clone();
+    let watch = move || {
+        for _ in signals.forever() {
+            let _unheard = interrupted.send(Event::Interrupted);
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(watch).context("cannot watch for signals")?;
+    Ok(())
+}
+
+fn launch(configuration: &Configuration, stack: &Stack) -> anyhow::Result<Launch> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let (of_command, of_running, of_proof) = (configuration.clone(), configuration.clone(), configuration.clone());
+    let stack = stack.clone();
+    let prove = move |name: &str, pid: u32, gone: &AtomicBool| {
+        let role = of_proof.role(name).ok_or("there is no such role")?;
+        reach::prove(&stack, *role.outline.ports.start(), pid, gone)
+    };
+    let running = move |name: &str| match pid_file::look(&of_running.top.role_pid(name)) {
+        Found::Alive(pid) if pid != 0 => Some(pid),
+        _ => None,
+    };
+    Ok(Launch {
+        command: Box::new(move |name| role_command(&program, &of_command, name)),
+        running: Box::new(running),
+        prove: Arc::new(prove),
+    })
+}
+
+fn role_command(program: &PathBuf, configuration: &Configuration, name: &str) -> Command {
+    let mut command = Command::new(program);
+    command.arg("--config").arg(&configuration.file).args(["peer", name]).stdin(Stdio::null());
+    // Where these can't be had, the role fails to start and its own error says why.
+    if let Ok((_, log)) = ground::open_log(configuration, name)
+        && let Ok(second) = log.try_clone()
+    {
+        command.stdout(log).stderr(second);
+    }
+    if let Some(role) = configuration.role(name)
+        && let Ok(Some(identity)) = ground::identity(configuration, role)
+    {
+        command.uid(identity.user).gid(identity.group);
+    }
+    command
+}
+
+fn tell(outcome: &Outcome) {
+    if let Ok(mut line) = serde_json::to_vec(outcome) {
+        line.push(b'\n');
+        // Whoever started us may have been interrupted.
+        let _unread = std::io::stdout().write_all(&line);
+    }
+}
+
+/// The command that started us waits for the end of our output.
+fn release_output() {
+    if let Ok(nothing) = File::options().write(true).open("/dev/null") {
+        let _kept = rustix::stdio::dup2_stdout(&nothing);
+    }
+}

@@ -1,0 +1,169 @@
+//! What a stack stands on: its directories, its segment, and the rights of its processes.
+
+use std::{
+    fs,
+    io,
+    os::unix::fs::chown,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use rustix::fs::Mode;
+use xseg::{ErrorKind, Geometry, Segment};
+
+use super::reach::segment_name;
+use crate::{
+    config::{Configuration, Kind, Role},
+    failure::Failed,
+};
+
+/// Who runs the roles, as numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// User.
+    pub(crate) user: u32,
+    /// Group.
+    pub(crate) group: u32,
+}
+
+/// Takes the configured permissions away from everything that this process makes.
+pub(crate) fn set_umask(configuration: &Configuration) {
+    if let Some(bits) = configuration.top.umask_bits() {
+        rustix::process::umask(Mode::from_bits_truncate(bits));
+    }
+}
+
+/// Who the role runs as, if not as who started it. Mounts and loop devices need root, so `fuse` keeps it.
+pub(crate) fn identity(configuration: &Configuration, role: &Role) -> anyhow::Result<Option<Identity>> {
+    if role.outline.kind == Kind::Fuse { Ok(None) } else { of_stack(configuration) }
+}
+
+fn of_stack(configuration: &Configuration) -> anyhow::Result<Option<Identity>> {
+    let (user, group) = (&configuration.top.user, &configuration.top.group);
+    if !rustix::process::geteuid().is_root() || (user.is_empty() && group.is_empty()) {
+        return Ok(None);
+    }
+    let passwd = fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
+    let groups = fs::read_to_string("/etc/group").context("cannot read /etc/group")?;
+    let found = resolve(user, group, &passwd, &groups);
+    found.map(Some).map_err(|missing| Failed::new("run the roles", missing).hint("change user or group").into())
+}
+
+/// The numbers of names, or of numbers written out.
+fn resolve(user: &str, group: &str, passwd: &str, groups: &str) -> Result<Identity, String> {
+    let number = |text: &str, field: usize| text.split(':').nth(field).and_then(|number| number.parse().ok());
+    let line = |file: &str, name: &str| file.lines().find(|line| line.split(':').next() == Some(name)).map(str::to_owned);
+    let entry = line(passwd, user);
+    let user_number = match (user, &entry) {
+        ("", _) => Some(0),
+        (_, Some(entry)) => number(entry, 2),
+        (_, None) => user.parse().ok(),
+    };
+    let group_number = match group {
+        "" => entry.as_deref().and_then(|entry| number(entry, 3)).or(user_number),
+        _ => line(groups, group).and_then(|entry| number(&entry, 2)).or_else(|| group.parse().ok()),
+    };
+    match (user_number, group_number) {
+        (Some(user), Some(group)) => Ok(Identity { user, group }),
+        (None, _) => Err(format!("there is no user {user}")),
+        (_, None) => Err(format!("there is no group {group}")),
+    }
+}
+
+/// Gives a file that root made to whom the roles run as.
+fn give(configuration: &Configuration, path: &Path) -> anyhow::Result<()> {
+    if let Some(identity) = of_stack(configuration)? {
+        chown(path, Some(identity.user), Some(identity.group))
+            .with_context(|| format!("cannot give {} to user {}", path.display(), configuration.top.user))?;
+    }
+    Ok(())
+}
+
+/// Makes the directories for sockets and logs.
+pub(crate) fn make_directories(configuration: &Configuration) -> anyhow::Result<()> {
+    for directory in [&configuration.top.run_dir, &configuration.top.log_dir] {
+        if !directory.is_dir() {
+            fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+            give(configuration, directory)?;
+        }
+    }
+    Ok(())
+}
+
+/// A log file, to be appended to.
+pub(crate) fn open_log(configuration: &Configuration, name: &str) -> anyhow::Result<(PathBuf, fs::File)> {
+    let path = configuration.top.log_file(name);
+    let file = fs::File::options().create(true).append(true).open(&path);
+    let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+    give(configuration, &path)?;
+    Ok((path, file))
+}
+
+/// The last lines of a log.
+pub(crate) fn last_lines(path: &Path, count: usize) -> io::Result<Vec<String>> {
+    let text = String::from_utf8_lossy(&fs::read(path)?).into_owned();
+    let lines: Vec<_> = text.lines().map(crate::output::printable).collect();
+    Ok(lines[lines.len().saturating_sub(count)..].to_vec())
+}
+
+/// Creates the segment; one whose owners are all dead is replaced, one that living processes use is joined if it is alike.
+pub(crate) fn make_segment(configuration: &Configuration) -> anyhow::Result<Segment> {
+    let (top, name) = (&configuration.top, segment_name(configuration));
+    let action = format!("create segment {name}");
+    let refuse = |reason: String| Failed::new(action.clone(), reason);
+    let geometry =
+        Geometry::new(top.segment_ports, top.segment_dynports, top.segment_requests, top.segment_size << 20)
+            .map_err(|error| refuse(error.to_string()))?;
+    let created = match Segment::create(&name, geometry) {
+        Err(error) if error.kind() == ErrorKind::Exists => take_over(&name, geometry, &refuse)?,
+        other => other.map_err(|error| refuse(error.to_string()))?,
+    };
+    give(configuration, &Path::new("/dev/shm").join(&top.segment_name))?;
+    Ok(created)
+}
+
+fn take_over(name: &str, geometry: Geometry, refuse: &impl Fn(String) -> Failed) -> Result<Segment, Failed> {
+    let hint = format!("`xseg -s {name} destroy --force` takes it away");
+    let old = Segment::open(name).map_err(|error| refuse(error.to_string()).hint(hint.clone()))?;
+    let mut pids: Vec<_> = old.ports().iter().filter(|port| port.is_alive).filter_map(|port| port.pid).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    if pids.is_empty() {
+        drop(old);
+        Segment::destroy(name).map_err(|error| refuse(error.to_string()))?;
+        return Segment::create(name, geometry).map_err(|error| refuse(error.to_string()));
+    }
+    if old.geometry() == geometry {
+        return Ok(old);
+    }
+    let pids = pids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    Err(refuse(format!("one with other sizes is used by processes {pids}")).hint(hint))
+}
+
+/// Takes the segment's name away, if it is there.
+pub(crate) fn destroy_segment(configuration: &Configuration) {
+    let name = segment_name(configuration);
+    match Segment::destroy(&name) {
+        Err(error) if error.kind() != ErrorKind::NotFound => tracing::error!(%error, "cannot destroy the segment"),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\narchip:x:990:991::/:/bin/false\n";
+    const GROUPS: &str = "root:x:0:\ndisk:x:6:archip\n";
+
+    #[test]
+    fn names_and_numbers_become_an_identity() {
+        let resolved = |user, group| resolve(user, group, PASSWD, GROUPS);
+        assert_eq!(resolved("archip", ""), Ok(Identity { user: 990, group: 991 }));
+        assert_eq!(resolved("archip", "disk"), Ok(Identity { user: 990, group: 6 }));
+        assert_eq!(resolved("", "disk"), Ok(Identity { user: 0, group: 6 }));
+        assert_eq!(resolved("1234", "5"), Ok(Identity { user: 1234, group: 5 }));
+        assert_eq!(resolved("nobody1", ""), Err("there is no user nobody1".into()));
+        assert_eq!(resolved("archip", "none"), Err("there is no group none".into()));
+    }
+}

@@ -1,0 +1,84 @@
+//! What changes volumes.
+
+use client::Failure;
+
+use super::{
+    Session,
+    arguments::{Create, Resize},
+    mapping,
+};
+use crate::{failure::Failed, output, size};
+
+/// Adds what was tried to what the peer says.
+fn tried(action: impl Into<String>) -> impl FnOnce(Failure) -> anyhow::Error {
+    let action = action.into();
+    move |failure| Failed::by_peer(action, &failure).into()
+}
+
+/// A blank volume, or a clone.
+pub(super) fn create(session: &mut Session, wanted: &Create) -> anyhow::Result<()> {
+    let name = &wanted.named.volume;
+    let origin = wanted.snap.as_ref().map_or_else(String::new, |snap| format!(" from snapshot {snap}"));
+    let created = session.client.create(name, wanted.size, wanted.snap.as_deref(), wanted.block_size);
+    created.map_err(tried(format!("create volume {name}{origin}")))
+}
+
+/// A frozen copy.
+pub(super) fn snapshot(session: &mut Session, volume: &str, snapshot: &str) -> anyhow::Result<()> {
+    session.client.snapshot(volume, snapshot).map_err(tried(format!("take snapshot {snapshot} of {volume}")))
+}
+
+/// Refused while it is mapped.
+pub(super) fn remove(session: &mut Session, volume: &str) -> anyhow::Result<()> {
+    let action = format!("remove {volume}");
+    mapping::refuse_mapped(session, volume, &action)?;
+    session.client.remove(volume).map_err(tried(action))
+}
+
+/// Refused while it is mapped.
+pub(super) fn rename(session: &mut Session, volume: &str, new_name: &str) -> anyhow::Result<()> {
+    let action = format!("rename {volume} to {new_name}");
+    mapping::refuse_mapped(session, volume, &action)?;
+    session.client.rename(volume, new_name).map_err(tried(action))?;
+    Ok(output::print(&format!("Renamed {volume} to {new_name}\n"))?)
+}
+
+/// Endpoints that show the volume see its new size.
+pub(super) fn resize(session: &mut Session, wanted: &Resize) -> anyhow::Result<()> {
+    let name = &wanted.named.volume;
+    let action = format!("resize {name} to {}", size::human(wanted.size));
+    let resized = session.client.resize(name, wanted.size, wanted.shrink);
+    resized.map_err(|failure| {
+        let failed = Failed::by_peer(action, &failure);
+        if wanted.shrink { failed } else { failed.hint("a smaller size needs --shrink: what lies beyond it is lost") }
+    })?;
+    for (port, _) in mapping::shown(session, name) {
+        let refreshed = session.client.refresh(port, name);
+        refreshed.map_err(tried(format!("show the new size of {name} where it is mapped")))?;
+    }
+    Ok(())
+}
+
+/// Takes the lock for this node.
+pub(super) fn open(session: &mut Session, volume: &str) -> anyhow::Result<()> {
+    session.client.open(volume).map_err(tried(format!("open {volume}")))?;
+    Ok(output::print("Volume opened\n")?)
+}
+
+/// Gives the lock back.
+pub(super) fn close(session: &mut Session, volume: &str) -> anyhow::Result<()> {
+    session.client.close(volume).map_err(tried(format!("close {volume}")))?;
+    Ok(output::print("Volume closed\n")?)
+}
+
+/// Takes the lock in the store.
+pub(super) fn lock(session: &mut Session, volume: &str) -> anyhow::Result<()> {
+    session.client.lock(volume).map_err(tried(format!("lock {volume}")))?;
+    Ok(output::print("Volume locked\n")?)
+}
+
+/// Gives the lock in the store back, or breaks it.
+pub(super) fn unlock(session: &mut Session, volume: &str, is_forced: bool) -> anyhow::Result<()> {
+    session.client.unlock(volume, is_forced).map_err(tried(format!("unlock {volume}")))?;
+    Ok(output::print("Volume unlocked\n")?)
+}
