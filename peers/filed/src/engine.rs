@@ -14,6 +14,7 @@ use crate::entries::{Access, Entries};
 use crate::error::Error;
 use crate::fault::{Fault, Result};
 use crate::handle::Handle;
+use crate::inline::Inline;
 use crate::notifier::Notifier;
 use crate::objects::{Objects, is_aligned};
 use crate::operation::{Operation, Way, access_of, check, way_of};
@@ -41,7 +42,7 @@ pub struct Engine<T> {
     /// What threads report.
     ended: Receiver<(u32, Outcome)>,
     objects: Arc<Objects>,
-    has_inline_reads: bool,
+    inline: Inline,
 }
 
 /// An operation that ended.
@@ -52,8 +53,6 @@ pub struct Finished<T> {
     pub result: std::result::Result<StoreReply, StoreError>,
 }
 
-/// Longest read that is tried at once from the page cache, in bytes; copying more would hold up others.
-const INLINE_READ_MAX: usize = 128 << 10;
 /// How often a transfer that moved nothing is tried again before a thread does it.
 const RETRIES_MAX: u32 = 8;
 
@@ -77,7 +76,7 @@ impl<T> Engine<T> {
             finished: VecDeque::new(),
             ended,
             objects,
-            has_inline_reads: !config.direct,
+            inline: Inline::new(config.direct),
             ring,
             _notifier: notifier,
             waiting: Waiting::start(hands.clone(), config.shared)?,
@@ -112,10 +111,16 @@ impl<T> Engine<T> {
         self.operations.len() == 0
     }
 
-    /// Deals with what threads and the kernel have done since, and gives the kernel what is to do.
+    /// Deals with what threads and the kernel have done since.
     pub fn turn(&mut self) {
-        self.submit();
         self.reap();
+    }
+
+    /// Gives the kernel what is to do. A sleep on the ring does so too.
+    pub fn submit(&mut self) {
+        if let Some(Err(error)) = self.ring.as_mut().map(Ring::submit) {
+            panic!("the kernel refuses to run our ring any more: {error}");
+        }
     }
 
     /// The next finished operation.
@@ -132,6 +137,11 @@ impl<T> Engine<T> {
     /// Whether a sleep must be one on the ring: [`Engine::sleep`].
     pub(crate) fn sleeps_on_ring(&self) -> bool {
         self.ring.as_ref().is_some_and(Ring::can_wait_for_futex)
+    }
+
+    /// Whether transfers are under way, of which only the ring tells.
+    pub(crate) fn has_transfers(&self) -> bool {
+        self.ring.as_ref().is_some_and(Ring::has_transfers)
     }
 
     /// Whether a turn would find something, as far as can be seen without asking the kernel.
@@ -243,13 +253,8 @@ impl<T> Engine<T> {
         let operation = &mut self.operations[slot];
         let Some(open) = operation.open.clone() else { return };
         let Some((_, direction)) = operation.transfer() else { return self.hand_over(slot) };
-        if direction == Direction::Read && self.has_inline_reads && operation.region.len() <= INLINE_READ_MAX
-        {
-            match read_inline(operation, &open) {
-                Inline::Whole => return self.finish(slot, Ok(StoreReply::Done)),
-                Inline::Part => {}
-                Inline::Unsupported => self.has_inline_reads = false,
-            }
+        if self.inline.run(operation, &open, direction) {
+            return self.finish(slot, Ok(StoreReply::Done));
         }
         self.transfer(slot);
     }
@@ -318,12 +323,6 @@ impl<T> Engine<T> {
         self.finish(slot, Ok(StoreReply::Done));
     }
 
-    fn submit(&mut self) {
-        if let Some(Err(error)) = self.ring.as_mut().map(Ring::submit) {
-            panic!("the kernel refuses to run our ring any more: {error}");
-        }
-    }
-
     fn reap(&mut self) {
         if let Some(mut ring) = self.ring.take() {
             let mut transferred = Vec::new();
@@ -368,33 +367,6 @@ impl<T> Engine<T> {
         let result = result.map_err(|fault| fault.while_doing(request.operation.action(), &request.object));
         self.finished.push_back(Finished { token, result });
     }
-}
-
-enum Inline {
-    Whole,
-    Part,
-    Unsupported,
-}
-
-/// Reads what the page cache has, without waiting for the disk.
-fn read_inline<T>(operation: &mut Operation<T>, open: &Handle) -> Inline {
-    while let Some((offset, _)) = operation.transfer() {
-        let rest = operation.region.skip(operation.done);
-        if rest.is_empty() {
-            return Inline::Whole;
-        }
-        match rest.read_from(open.file(), offset, true) {
-            Ok(0) => {
-                rest.fill_zero();
-                return Inline::Whole;
-            }
-            Ok(count) => operation.done += count,
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => return Inline::Unsupported,
-            // Not in the cache, or a failure that the ring will see again.
-            Err(_) => return Inline::Part,
-        }
-    }
-    Inline::Part
 }
 
 /// Whether an error of the ring is the answer; others may come of what only the ring cannot do.

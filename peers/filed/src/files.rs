@@ -139,12 +139,14 @@ impl Serving {
             }
             // What went on may have made room for orders that were left.
             let is_left = self.engine.running() < self.nr_ops && !self.arrived.is_empty();
-            if !is_left {
-                if self.bell.arm() {
-                    self.sleep();
-                }
-                self.bell.disarm();
+            if is_left {
+                self.engine.submit();
+                continue;
             }
+            if self.bell.arm() {
+                self.sleep();
+            }
+            self.bell.disarm();
         }
     }
 
@@ -166,7 +168,10 @@ impl Serving {
     fn sleep(&mut self) {
         if self.engine.sleeps_on_ring() {
             self.engine.sleep(self.bell.futex(), LONGEST_SLEEP);
-        } else if !self.engine.has_news() {
+            return;
+        }
+        self.engine.submit();
+        if !self.engine.has_news() {
             self.bell.sleep(LONGEST_SLEEP);
         }
     }

@@ -26,6 +26,7 @@ mod fences;
 mod files;
 mod handle;
 mod hash;
+mod inline;
 mod layout;
 mod legacy_locks;
 mod list;

@@ -77,16 +77,17 @@ impl Server {
     fn run(mut self, stop: &Stop) {
         while !stop.is_set() {
             self.receive();
-            if !self.turn() {
+            if self.turn() {
+                self.engine.submit();
+            } else {
                 self.sleep();
             }
         }
         self.is_stopping = true;
         self.engine.stop();
-        while !self.engine.is_idle() || !self.backlog.is_empty() {
-            if !self.turn() {
-                self.sleep();
-            }
+        // An operation that is done but not answered yet counts as busy, not as running.
+        while self.turn() || !self.engine.is_idle() || !self.backlog.is_empty() {
+            self.sleep();
         }
     }
 
@@ -145,24 +146,28 @@ impl Server {
         }
     }
 
-    /// Sleeps until a request, a transfer or a thread has something, looking for a moment before.
+    /// Sleeps until a request, a transfer or a thread has something. A request may follow the last answer at once, so it
+    /// is looked for a moment before; a disk takes longer than that.
     fn sleep(&mut self) {
         let mut received = None;
-        let (engine, port, is_stopping) = (&mut self.engine, &mut self.port, self.is_stopping);
-        let has_work = self.spin.run(|| {
-            received = if is_stopping { None } else { port.receive() };
-            received.is_some() || engine.has_news()
-        });
-        match received {
-            Some(received) => self.take(received),
-            None if has_work => {}
-            None => self.sleep_on_word(),
+        if !self.engine.has_transfers() {
+            let (engine, port) = (&mut self.engine, &mut self.port);
+            let has_work = self.spin.run(|| {
+                received = port.receive();
+                received.is_some() || engine.has_news()
+            });
+            if has_work {
+                received.into_iter().for_each(|received| self.take(received));
+                return;
+            }
         }
+        self.sleep_on_word();
     }
 
     fn sleep_on_word(&mut self) {
         if self.is_stopping {
             // What arrives now stays in the inbox, which would end every sleep at once.
+            self.engine.submit();
             std::thread::sleep(STOP_LOOK);
         } else if self.engine.sleeps_on_ring() {
             if self.port.arm() {
@@ -170,6 +175,7 @@ impl Server {
             }
             self.port.disarm();
         } else {
+            self.engine.submit();
             self.port.wait(Some(Instant::now() + LONGEST_SLEEP));
         }
         if Instant::now() >= self.next_reap {

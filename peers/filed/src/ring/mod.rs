@@ -127,11 +127,20 @@ impl Ring {
 
     /// Gives the kernel what was pushed.
     pub(crate) fn submit(&mut self) -> io::Result<()> {
+        let is_needed = !self.ring.submission().is_empty() || self.ring.submission().taskrun();
+        if !is_needed {
+            return Ok(());
+        }
         match self.ring.submit() {
             Ok(_) => Ok(()),
             Err(error) if is_passing(&error) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether transfers were pushed that have not ended.
+    pub(crate) fn has_transfers(&self) -> bool {
+        self.pending > u32::from(self.is_futex_armed)
     }
 
     /// Whether `reap` has something to give, as far as can be seen without asking the kernel.
