@@ -39,7 +39,8 @@ pub(crate) struct Output {
 }
 
 /// The original's options of two letters after one dash, as its documents and scripts write them.
-const OLD_SPELLINGS: [(&str, &str); 3] = [("-ro", "--read-only"), ("-v0", "--assume-v0"), ("-ca", "--contaddr")];
+const OLD_SPELLINGS: [(&str, &str); 3] =
+    [("-ro", "--read-only"), ("-v0", "--assume-v0"), ("-ca", "--contaddr")];
 
 /// The command line with the original's spellings replaced by ours.
 pub(crate) fn modernized(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {

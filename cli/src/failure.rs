@@ -44,10 +44,14 @@ fn hint_for(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::NotFound => Some("`vlmc list` shows what there is"),
         ErrorKind::Busy => Some("`vlmc info` shows who holds a volume, `vlmc showmapped` what is in use"),
         ErrorKind::NotOwner => Some("`vlmc info` shows who holds the lock; `vlmc unlock -f` breaks it"),
-        ErrorKind::Unavailable => Some("`archipelago status` shows what runs; the reason is in the roles' logs"),
+        ErrorKind::Unavailable => {
+            Some("`archipelago status` shows what runs; the reason is in the roles' logs")
+        }
         ErrorKind::Corrupt => Some("the roles' logs say what was found"),
         ErrorKind::NoSpace => Some("`archipelago gc` gives back what removed volumes used"),
-        ErrorKind::ReadOnly => Some("snapshots never change: `vlmc create NAME --snap SNAPSHOT` makes a writable clone"),
+        ErrorKind::ReadOnly => {
+            Some("snapshots never change: `vlmc create NAME --snap SNAPSHOT` makes a writable clone")
+        }
         ErrorKind::Exists | ErrorKind::Invalid | ErrorKind::Unsupported => None,
     }
 }

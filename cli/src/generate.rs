@@ -7,7 +7,10 @@ use clap::CommandFactory;
 use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 
-use crate::{archipelago::arguments::Archipelago, config::DEFAULT_FILE, segments::arguments::Xseg, volumes::arguments::Vlmc};
+use crate::{
+    archipelago::arguments::Archipelago, config::DEFAULT_FILE, segments::arguments::Xseg,
+    volumes::arguments::Vlmc,
+};
 
 /// A file to be written: its path below the directory, and its content.
 type Made = (String, Vec<u8>);
@@ -124,7 +127,10 @@ mod tests {
         let units = everything().unwrap().into_iter().filter(|(name, _)| name.starts_with("systemd/"));
         for (name, content) in units {
             let committed = fs::read(etc().join(&name)).unwrap();
-            assert!(committed == content, "etc/{name} is old: run `archipelago generate --dir DIR` and copy it");
+            assert!(
+                committed == content,
+                "etc/{name} is old: run `archipelago generate --dir DIR` and copy it"
+            );
         }
     }
 

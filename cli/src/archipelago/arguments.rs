@@ -148,3 +148,45 @@ pub(crate) struct Init {
     #[arg(long, value_name = "DIR")]
     pub(crate) maps: Option<PathBuf>,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Archipelago::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_of_the_seed_and_ours_are_understood() {
+        for line in [
+            "archipelago start",
+            "archipelago -u start",
+            "archipelago start mapperd",
+            "archipelago stop blockerb -u",
+            "archipelago stop -f",
+            "archipelago restart vlmcd",
+            "archipelago --user status",
+            "archipelago -c x.toml status mapperd --json",
+            "archipelago run -c x.toml",
+            "archipelago check",
+            "archipelago gc --dry-run",
+            "archipelago config init --dir d --blocks b --maps m",
+            "archipelago config import old.conf -o new.toml",
+            "archipelago -c x.toml peer mapperd",
+            "archipelago -c x.toml supervise",
+        ] {
+            let parsed = Archipelago::try_parse_from(line.split_whitespace());
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+    }
+
+    #[test]
+    fn the_file_is_the_default_one_unless_another_is_named() {
+        let typed = Archipelago::try_parse_from(["archipelago", "check", "--config", "x.toml"]).unwrap();
+        assert_eq!(typed.chosen.config, PathBuf::from("x.toml"));
+    }
+}

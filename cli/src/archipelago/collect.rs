@@ -45,7 +45,11 @@ pub(super) fn run(configuration: &Configuration, wanted: &Gc) -> anyhow::Result<
         }
     }
     progress.finish_and_clear();
-    if wanted.output.json { output::print_json(&sum)? } else { output::print(&format!("{}\n", sum.line()))? }
+    if wanted.output.json {
+        output::print_json(&sum)?
+    } else {
+        output::print(&format!("{}\n", sum.line()))?
+    }
     Ok(())
 }
 

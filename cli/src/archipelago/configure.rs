@@ -39,7 +39,8 @@ pub(super) fn check(file: &Path, output: Output) -> anyhow::Result<ExitCode> {
     let findings = findings.unwrap_or_default();
     let code = ExitCode::from(u8::from(!findings.is_empty()));
     if output.json {
-        let report = Report { file: file.display().to_string(), ok: findings.is_empty(), findings: lines(&findings) };
+        let report =
+            Report { file: file.display().to_string(), ok: findings.is_empty(), findings: lines(&findings) };
         output::print_json(&report)?;
     } else if findings.is_empty() {
         output::print("ok\n")?;
@@ -50,17 +51,27 @@ pub(super) fn check(file: &Path, output: Output) -> anyhow::Result<ExitCode> {
 }
 
 fn lines(findings: &[Finding]) -> Vec<Line<'_>> {
-    let line = |finding: &'_ Finding| (finding.place.map(|place| place.line), finding.place.map(|place| place.column));
-    findings.iter().map(|found| Line { line: line(found).0, column: line(found).1, message: &found.message }).collect()
+    let line = |finding: &'_ Finding| {
+        (finding.place.map(|place| place.line), finding.place.map(|place| place.column))
+    };
+    findings
+        .iter()
+        .map(|found| Line { line: line(found).0, column: line(found).1, message: &found.message })
+        .collect()
 }
 
 /// Writes the configuration of a private stack and prints its path.
 pub(super) fn init(wanted: &Init) -> anyhow::Result<()> {
-    let file = init::init(&wanted.dir, wanted.blocks.as_deref(), wanted.maps.as_deref()).map_err(|error| {
-        let is_there = matches!(error, init::InitError::Exists(_));
-        let failed = Failed::new(format!("set up a stack in {}", wanted.dir.display()), reason(&error));
-        if is_there { failed.hint("`archipelago -c FILE check` proves the one that is there") } else { failed }
-    })?;
+    let file =
+        init::init(&wanted.dir, wanted.blocks.as_deref(), wanted.maps.as_deref()).map_err(|error| {
+            let is_there = matches!(error, init::InitError::Exists(_));
+            let failed = Failed::new(format!("set up a stack in {}", wanted.dir.display()), reason(&error));
+            if is_there {
+                failed.hint("`archipelago -c FILE check` proves the one that is there")
+            } else {
+                failed
+            }
+        })?;
     Ok(output::print(&format!("{}\n", file.display()))?)
 }
 
@@ -74,12 +85,14 @@ pub(super) fn import(source: &Path, target: Option<&Path>) -> anyhow::Result<()>
     let name = source.display().to_string();
     let text = fs::read(source).with_context(|| format!("cannot read {name}"))?;
     let text = String::from_utf8_lossy(&text);
-    let translated = import::translate(&name, &text)
-        .map_err(|error| Failed::new(format!("translate {name}"), error).hint("the file is read, never executed"))?;
+    let translated = import::translate(&name, &text).map_err(|error| {
+        Failed::new(format!("translate {name}"), error).hint("the file is read, never executed")
+    })?;
     match target {
         None => output::print(&translated)?,
         Some(target) => {
-            let mut file = fs::File::create_new(target).with_context(|| format!("cannot write {}", target.display()))?;
+            let mut file =
+                fs::File::create_new(target).with_context(|| format!("cannot write {}", target.display()))?;
             std::io::Write::write_all(&mut file, translated.as_bytes())?;
             output::print(&format!("{}\n", target.display()))?;
         }

@@ -82,7 +82,9 @@ fn start_failure(configuration: &Configuration, role: &str, reason: &str) -> Fai
 fn log_end(configuration: &Configuration, name: &str) -> String {
     let path = configuration.top.log_file(name);
     match ground::last_lines(&path, LOG_LINES) {
-        Ok(lines) if !lines.is_empty() => format!("; the end of {}:\n  {}", path.display(), lines.join("\n  ")),
+        Ok(lines) if !lines.is_empty() => {
+            format!("; the end of {}:\n  {}", path.display(), lines.join("\n  "))
+        }
         _ => String::new(),
     }
 }
@@ -116,7 +118,8 @@ fn known(configuration: &Configuration, role: &str) -> Result<String, Failed> {
 
 fn order(configuration: &Configuration, action: &str, order: &Order) -> anyhow::Result<()> {
     let answer = control::ask(&configuration.top.control_socket(), order).map_err(|error| {
-        Failed::new(action, format!("no supervisor answers ({error})")).hint("`archipelago start` starts the stack")
+        Failed::new(action, format!("no supervisor answers ({error})"))
+            .hint("`archipelago start` starts the stack")
     })?;
     match answer {
         Answer::Done | Answer::Status(_) => Ok(()),
@@ -148,7 +151,10 @@ fn await_end(configuration: &Configuration) -> Result<(), Failed> {
     let deadline = Instant::now() + END_PATIENCE;
     while let Found::Alive(pid) = look(&configuration.top.supervisor_pid()) {
         if Instant::now() >= deadline {
-            return Err(Failed::new("stop the stack", format!("all roles stopped, but process {pid} does not end")));
+            return Err(Failed::new(
+                "stop the stack",
+                format!("all roles stopped, but process {pid} does not end"),
+            ));
         }
         thread::sleep(PAUSE);
     }
@@ -161,7 +167,8 @@ fn end_orphans(configuration: &Configuration) -> anyhow::Result<usize> {
     for role in configuration.roles.iter().rev() {
         let name = &role.outline.name;
         if let Found::Alive(pid) = look(&configuration.top.role_pid(name)) {
-            process::end(pid, STOP_PATIENCE).with_context(|| format!("cannot stop {name} (process {pid})"))?;
+            process::end(pid, STOP_PATIENCE)
+                .with_context(|| format!("cannot stop {name} (process {pid})"))?;
             ended += 1;
         }
     }
@@ -226,6 +233,11 @@ fn noted(configuration: &Configuration, role: &str) -> Vec<(String, String)> {
     let path = configuration.top.run_dir.join(format!("{role}.attached.json"));
     let bytes = fs::read(path).unwrap_or_default();
     let entries: Vec<serde_json::Value> = serde_json::from_slice(&bytes).unwrap_or_default();
-    let volume = |entry: &serde_json::Value| entry.get("volume").and_then(|name| name.as_str()).map(str::to_owned);
-    entries.iter().filter_map(volume).map(|volume| (volume, format!("{role}, which does not answer"))).collect()
+    let volume =
+        |entry: &serde_json::Value| entry.get("volume").and_then(|name| name.as_str()).map(str::to_owned);
+    entries
+        .iter()
+        .filter_map(volume)
+        .map(|volume| (volume, format!("{role}, which does not answer")))
+        .collect()
 }

@@ -56,11 +56,14 @@ fn run(typed: Archipelago) -> anyhow::Result<ExitCode> {
 pub(crate) fn load(file: &Path) -> anyhow::Result<Configuration> {
     config::load(file).map_err(|error| match error {
         config::LoadError::Unreadable { file, source } => {
-            let hint = "`archipelago config init --dir DIR` writes one for a private stack; -c FILE names another";
+            let hint =
+                "`archipelago config init --dir DIR` writes one for a private stack; -c FILE names another";
             Failed::new(format!("read configuration {}", file.display()), source).hint(hint).into()
         }
         config::LoadError::Rejected(rejected) => {
-            Failed::new("use the configuration", format!("\n{rejected}")).hint("`archipelago check` proves it").into()
+            Failed::new("use the configuration", format!("\n{rejected}"))
+                .hint("`archipelago check` proves it")
+                .into()
         }
     })
 }
@@ -69,7 +72,8 @@ pub(crate) fn load(file: &Path) -> anyhow::Result<Configuration> {
 fn able(file: &Path) -> anyhow::Result<Configuration> {
     let configuration = load(file)?;
     machine::check(&configuration).map_err(|rejected| {
-        Failed::new("use the configuration here", format!("\n{rejected}")).hint("`archipelago check` proves it")
+        Failed::new("use the configuration here", format!("\n{rejected}"))
+            .hint("`archipelago check` proves it")
     })?;
     Ok(configuration)
 }

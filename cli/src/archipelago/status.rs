@@ -55,11 +55,17 @@ struct Report {
 }
 
 /// Prints how the roles are; the exit status is 1 if one of them is down.
-pub(super) fn run(configuration: &Configuration, only: Option<&str>, output: Output) -> anyhow::Result<ExitCode> {
+pub(super) fn run(
+    configuration: &Configuration,
+    only: Option<&str>,
+    output: Output,
+) -> anyhow::Result<ExitCode> {
     if let Some(name) = only
         && configuration.role(name).is_none()
     {
-        return Err(Failed::new(format!("show role {name}"), "the configuration has none of that name").into());
+        return Err(
+            Failed::new(format!("show role {name}"), "the configuration has none of that name").into()
+        );
     }
     let supervised = supervised(configuration);
     let reports = supervised.as_ref().map_or_else(|| alone(configuration), |stack| stack.roles.clone());
@@ -75,7 +81,11 @@ pub(super) fn run(configuration: &Configuration, only: Option<&str>, output: Out
         ok,
         roles,
     };
-    if output.json { output::print_json(&report)? } else { output::print(&render(&report))? }
+    if output.json {
+        output::print_json(&report)?
+    } else {
+        output::print(&render(&report))?
+    }
     Ok(ExitCode::from(u8::from(!ok)))
 }
 
@@ -135,12 +145,17 @@ fn line(configuration: &Configuration, report: RoleReport, client: Option<&mut C
         State::Stopped => "stopped",
         State::Crashed => "crashed",
     };
-    let since_unix_ms = Some(report.since_unix_ms).filter(|since| *since > 0).or(answer.as_ref().map(|a| a.since_unix_ms));
+    let since_unix_ms =
+        Some(report.since_unix_ms).filter(|since| *since > 0).or(answer.as_ref().map(|a| a.since_unix_ms));
     Some(Line {
         kind: role.outline.kind.name(),
         state,
         pid: report.pid,
-        ports: if ports.start() == ports.end() { ports.start().to_string() } else { format!("{}-{}", ports.start(), ports.end()) },
+        ports: if ports.start() == ports.end() {
+            ports.start().to_string()
+        } else {
+            format!("{}-{}", ports.start(), ports.end())
+        },
         since: since_unix_ms.and_then(rfc3339),
         since_unix_ms,
         restarts: report.restarts,
@@ -199,7 +214,18 @@ impl Answers {
 }
 
 fn render(report: &Report) -> String {
-    let mut table = Table::new(&["ROLE", "TYPE", "STATE", "PID", "PORTS", "SINCE", "RESTARTS", "SERVED", "FAILED", "IN FLIGHT"]);
+    let mut table = Table::new(&[
+        "ROLE",
+        "TYPE",
+        "STATE",
+        "PID",
+        "PORTS",
+        "SINCE",
+        "RESTARTS",
+        "SERVED",
+        "FAILED",
+        "IN FLIGHT",
+    ]);
     let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
     for line in &report.roles {
         let tone = match line.state {
@@ -207,7 +233,11 @@ fn render(report: &Report) -> String {
             "starting" | "stopping" | "stopped" => Tone::Fair,
             _ => Tone::Bad,
         };
-        let restarts = if line.restarts > 0 { Cell::toned(line.restarts.to_string(), Tone::Fair) } else { Cell::from(0) };
+        let restarts = if line.restarts > 0 {
+            Cell::toned(line.restarts.to_string(), Tone::Fair)
+        } else {
+            Cell::from(0)
+        };
         table.row([
             Cell::from(&line.role),
             Cell::from(line.kind),

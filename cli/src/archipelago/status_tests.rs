@@ -22,7 +22,14 @@ fn line(role: &str, state: &'static str) -> Line {
 }
 
 fn report(roles: Vec<Line>, supervisor: Option<u32>) -> Report {
-    Report { file: "x.toml".into(), segment: "posix:x".into(), supervisor, is_foreground: false, ok: false, roles }
+    Report {
+        file: "x.toml".into(),
+        segment: "posix:x".into(),
+        supervisor,
+        is_foreground: false,
+        ok: false,
+        roles,
+    }
 }
 
 #[test]

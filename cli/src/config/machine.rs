@@ -25,12 +25,14 @@ pub fn check(configuration: &Configuration) -> Result<(), Rejected> {
     for role in &configuration.roles {
         for needed in &role.outline.needed {
             if let Err(reason) = usable(&needed.directory) {
-                let message = format!("{} = {:?}: {reason}", needed.key, needed.directory.display().to_string());
+                let message =
+                    format!("{} = {:?}: {reason}", needed.key, needed.directory.display().to_string());
                 findings.push(Finding { place: Some(needed.place), message });
             }
         }
         if role.outline.kind == Kind::Fuse && !is_openable(Path::new(FUSE_DEVICE)) {
-            let message = format!("[{}]: {FUSE_DEVICE} can't be opened here; remove the role", role.outline.name);
+            let message =
+                format!("[{}]: {FUSE_DEVICE} can't be opened here; remove the role", role.outline.name);
             findings.push(Finding { place: Some(role.place), message });
         }
     }
@@ -117,7 +119,8 @@ mod tests {
         fs::remove_dir(dir.path().join("s/maps")).unwrap();
         fs::write(dir.path().join("s/maps"), "").unwrap();
         let findings = check(&configuration).unwrap_err().findings;
-        let said: Vec<_> = findings.iter().map(|finding| finding.message.rsplit(": ").next().unwrap()).collect();
+        let said: Vec<_> =
+            findings.iter().map(|finding| finding.message.rsplit(": ").next().unwrap()).collect();
         assert_eq!(said, ["there is no such directory", "is not a directory", "is not a directory"]);
         assert!(findings.iter().all(|finding| finding.place.is_some()));
     }
@@ -129,6 +132,8 @@ mod tests {
         let text = fs::read_to_string(&file).unwrap();
         fs::write(&file, text.replace("segment_size = 256", "segment_size = 1048576")).unwrap();
         let rejected = check(&load(&file).unwrap()).unwrap_err();
-        assert!(rejected.to_string().contains("archipelago.toml:4:1: segment_size = 1048576 MiB: /dev/shm holds"));
+        assert!(
+            rejected.to_string().contains("archipelago.toml:4:1: segment_size = 1048576 MiB: /dev/shm holds")
+        );
     }
 }

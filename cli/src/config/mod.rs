@@ -25,8 +25,8 @@ use std::{
 
 use toml::de::{DeTable, DeValue};
 
-pub use finding::{Finding, Place, Rejected};
 use finding::Findings;
+pub use finding::{Finding, Place, Rejected};
 pub use role::{Kind, Needed, Outline};
 use section::Section;
 pub use settings::Settings;
@@ -149,7 +149,10 @@ fn role_names(top: &Section<'_>) -> Vec<String> {
 }
 
 fn read_roles<'t>(
-    names: &[String], top: &Section<'t>, tables: &Section<'t>, findings: &mut Findings<'_>,
+    names: &[String],
+    top: &Section<'t>,
+    tables: &Section<'t>,
+    findings: &mut Findings<'_>,
 ) -> Vec<Draft<'t>> {
     let mut roles = Vec::new();
     for (position, name) in names.iter().enumerate() {

@@ -2,13 +2,7 @@
 
 use std::ops::Range;
 
-use super::{
-    Draft,
-    finding::Findings,
-    role::Kind,
-    section::Section,
-    stack::Top,
-};
+use super::{Draft, finding::Findings, role::Kind, section::Section, stack::Top};
 
 /// A named range of ports and where the file says so.
 struct Claim {
@@ -20,7 +14,10 @@ struct Claim {
 
 /// Notes ranges that overlap or lie outside the static ports.
 pub(super) fn check_ranges(
-    top: Option<&Top>, top_section: &Section<'_>, roles: &[Draft<'_>], findings: &mut Findings<'_>,
+    top: Option<&Top>,
+    top_section: &Section<'_>,
+    roles: &[Draft<'_>],
+    findings: &mut Findings<'_>,
 ) {
     let fixed = |name: &str, key: &str, first, last| Claim {
         name: name.to_owned(),
@@ -59,7 +56,11 @@ pub(super) fn check_ranges(
 
 impl Claim {
     fn range(&self) -> String {
-        if self.first == self.last { self.first.to_string() } else { format!("{} to {}", self.first, self.last) }
+        if self.first == self.last {
+            self.first.to_string()
+        } else {
+            format!("{} to {}", self.first, self.last)
+        }
     }
 }
 
@@ -88,9 +89,7 @@ pub(super) fn check_references(roles: &[Draft<'_>], findings: &mut Findings<'_>)
 }
 
 /// Notes kinds that must be there once and are not, and two roles that disagree about a third.
-pub(super) fn check_completeness(
-    roles: &[Draft<'_>], top: &Section<'_>, findings: &mut Findings<'_>,
-) {
+pub(super) fn check_completeness(roles: &[Draft<'_>], top: &Section<'_>, findings: &mut Findings<'_>) {
     for kind in [Kind::Mapper, Kind::Vlmc] {
         let mut of_kind = roles.iter().filter(|role| role.outline.kind == kind);
         let first = of_kind.next();
@@ -99,7 +98,10 @@ pub(super) fn check_completeness(
         }
         for Draft { section, .. } in of_kind {
             let name = first.map_or("", |role| role.outline.name.as_str());
-            findings.at(&section.span, format!("[{}]: a second role of type {kind}, beside {name}", section.name));
+            findings.at(
+                &section.span,
+                format!("[{}]: a second role of type {kind}, beside {name}", section.name),
+            );
         }
     }
     let find = |kind, key| {

@@ -167,7 +167,10 @@ fn check_name(section: &Section<'_>, findings: &mut Findings<'_>) {
 }
 
 fn check_shared(
-    shared: &Shared, ports: &RangeInclusive<u32>, section: &Section<'_>, findings: &mut Findings<'_>,
+    shared: &Shared,
+    ports: &RangeInclusive<u32>,
+    section: &Section<'_>,
+    findings: &mut Findings<'_>,
 ) {
     let mut wrong = |key: &str, value: u32, rule: String| {
         findings.at(&section.span_of(key), format!("{} = {value}: {rule}", section.path(key)));

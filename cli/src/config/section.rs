@@ -129,7 +129,8 @@ impl<'t> Section<'t> {
         match message.split_once("unknown field ") {
             Some((_, rest)) => {
                 let known: Vec<&str> = rest.split('`').skip(3).step_by(2).collect();
-                let hint = nearest(key, &known).map_or_else(String::new, |name| format!("; did you mean {name}?"));
+                let hint =
+                    nearest(key, &known).map_or_else(String::new, |name| format!("; did you mean {name}?"));
                 format!("unknown key {}{hint} (known: {})", self.path(key), known.join(", "))
             }
             None if key.is_empty() => message,

@@ -45,7 +45,8 @@ impl Settings {
     pub fn listens_at(&self) -> Vec<String> {
         match self {
             Settings::Nbd(config) => {
-                let socket = config.socket.iter().map(|path| format!("nbd+unix://?socket={}", path.display()));
+                let socket =
+                    config.socket.iter().map(|path| format!("nbd+unix://?socket={}", path.display()));
                 socket.chain(config.listen.iter().map(|address| format!("nbd://{address}"))).collect()
             }
             Settings::Fuse(config) => vec![config.mountpoint.display().to_string()],
@@ -87,7 +88,8 @@ pub(super) fn check_fence(roles: &[Draft<'_>], findings: &mut Findings<'_>) {
         let same = stores.iter().take(position).find(|(_, other)| other.archip_dir == config.archip_dir);
         if let Some((other, _)) = same {
             let shown = config.archip_dir.display().to_string();
-            let message = format!("{} = {shown:?}: also {}'s", role.section.path("archip_dir"), other.outline.name);
+            let message =
+                format!("{} = {shown:?}: also {}'s", role.section.path("archip_dir"), other.outline.name);
             findings.at(&role.section.span_of("archip_dir"), message);
         }
     }
@@ -96,13 +98,19 @@ pub(super) fn check_fence(roles: &[Draft<'_>], findings: &mut Findings<'_>) {
         let port = integer(&mapper.section, key)?;
         stores.iter().find(|(role, _)| role.outline.ports.contains(&port))
     };
-    let (Some((blocks, of_blocks)), Some((_, of_maps))) = (serving("blockerb_port"), serving("blockerm_port")) else {
+    let (Some((blocks, of_blocks)), Some((_, of_maps))) =
+        (serving("blockerb_port"), serving("blockerm_port"))
+    else {
         return;
     };
     let wanted = of_maps.lock_directory();
     if of_blocks.lock_directory() != wanted {
         let reason = "the locks there tell whose writes are refused";
-        let message = format!("{}: must be {:?}: {reason}", blocks.section.path("lock_dir"), wanted.display().to_string());
+        let message = format!(
+            "{}: must be {:?}: {reason}",
+            blocks.section.path("lock_dir"),
+            wanted.display().to_string()
+        );
         findings.at(&blocks.section.span_of("lock_dir"), message);
     }
 }

@@ -126,7 +126,11 @@ impl Top {
         let mut wrong = |key: &str, message: String| findings.at(&section.span_of(key), message);
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         let name = &self.segment_name;
-        if name.is_empty() || name.starts_with('.') || name.len() > MAX_NAME_BYTES || !name.chars().all(is_plain) {
+        if name.is_empty()
+            || name.starts_with('.')
+            || name.len() > MAX_NAME_BYTES
+            || !name.chars().all(is_plain)
+        {
             let rule = "1 to 200 letters, digits, . _ -, not beginning with a dot";
             wrong("segment_name", format!("segment_name = {name:?}: must be {rule}"));
         }
@@ -146,7 +150,10 @@ impl Top {
         }
         if !(64..=MAX_REQUESTS).contains(&self.segment_requests) {
             let value = self.segment_requests;
-            wrong("segment_requests", format!("segment_requests = {value}: must be from 64 to {MAX_REQUESTS}"));
+            wrong(
+                "segment_requests",
+                format!("segment_requests = {value}: must be from 64 to {MAX_REQUESTS}"),
+            );
         }
         self.check_places(section, findings);
     }
@@ -155,13 +162,19 @@ impl Top {
         let mut wrong = |key: &str, message: String| findings.at(&section.span_of(key), message);
         for (key, directory) in [("run_dir", &self.run_dir), ("log_dir", &self.log_dir)] {
             if !directory.is_absolute() {
-                wrong(key, format!("{key} = {:?}: must be an absolute path", directory.display().to_string()));
+                wrong(
+                    key,
+                    format!("{key} = {:?}: must be an absolute path", directory.display().to_string()),
+                );
             }
         }
         let socket_bytes = self.control_socket().as_os_str().len();
         if socket_bytes > MAX_SOCKET_PATH_BYTES {
             let limit = format!("{MAX_SOCKET_PATH_BYTES} bytes are what the system allows a socket's path");
-            wrong("run_dir", format!("run_dir: its control.sock would have a path of {socket_bytes} bytes; {limit}"));
+            wrong(
+                "run_dir",
+                format!("run_dir: its control.sock would have a path of {socket_bytes} bytes; {limit}"),
+            );
         }
         if self.umask_bits().is_none() {
             wrong("umask", format!("umask = {:?}: must be octal, \"000\" to \"777\"", self.umask));

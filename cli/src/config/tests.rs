@@ -63,44 +63,112 @@ const NBD: &str = "type = \"nbd\"\nportno_start = 1010\nsocket = \"/run/test/nbd
 
 /// What is changed in the good file, and what must be said about it.
 const CASES: [(&str, &str, &str); 38] = [
-    ("segment_name = \"test\"", "segment_name = \"a/b\"", "1: segment_name = \"a/b\": must be 1 to 200 letters"),
+    (
+        "segment_name = \"test\"",
+        "segment_name = \"a/b\"",
+        "1: segment_name = \"a/b\": must be 1 to 200 letters",
+    ),
     ("segment_name", "segmentname", "1: unknown key segmentname; did you mean segment_name?"),
-    ("segment_name = \"test\"", "segment_name = 7", "1: segment_name: invalid type: integer `7`, expected a string"),
+    (
+        "segment_name = \"test\"",
+        "segment_name = 7",
+        "1: segment_name: invalid type: integer `7`, expected a string",
+    ),
     ("segment_name = \"test\"", "segment_name = \"test", "1: not TOML: "),
-    ("log_dir", "segment_dynports = 4096\nlog_dir", "3: segment_dynports = 4096: must be from 1 to segment_ports - 1"),
+    (
+        "log_dir",
+        "segment_dynports = 4096\nlog_dir",
+        "3: segment_dynports = 4096: must be from 1 to segment_ports - 1",
+    ),
     ("log_dir", "segment_size = 1\nlog_dir", "3: segment_size = 1 MiB: must be from 16 to"),
     ("log_dir", "segment_ports = 99999\nlog_dir", "3: segment_ports = 99999: must be from 2 to 65536"),
     ("log_dir", "umask = \"9\"\nlog_dir", "3: umask = \"9\": must be octal"),
     ("log_dir", "xsegbd_start = 500\nlog_dir", "3: xsegbd_end = 499: must not be below xsegbd_start = 500"),
-    ("log_dir", "vtool_start = 1001\nlog_dir", "20: mapperd.portno_start: ports 1001 overlap ports 1001 to 1003"),
+    (
+        "log_dir",
+        "vtool_start = 1001\nlog_dir",
+        "20: mapperd.portno_start: ports 1001 overlap ports 1001 to 1003",
+    ),
     ("run_dir = \"/run/test\"", "run_dir = \"run\"", "2: run_dir = \"run\": must be an absolute path"),
     ("\"nbd\"]", "\"nbd\", \"nbd\"]", "4: roles: \"nbd\" is named twice"),
     ("\"nbd\"]", "\"nbd\", \"fuse\"]", "4: roles: \"fuse\" has no table [fuse]"),
     (", \"nbd\"]", "]", "30: [nbd]: this table is no role: name it in roles, or remove it"),
     (", \"vlmcd\", \"nbd\"]", "]", "4: roles: none is of type vlmc; a stack needs one"),
-    ("\"mapperd\", \"vlmcd\"", "\"vlmcd\", \"mapperd\"", "28: vlmcd.mapper_port = 1001: mapperd must come before vlmcd"),
-    (NBD, "type = \"vlmc\"\nportno_start = 600\nblocker_port = 1000\nmapper_port = 1001", "30: [nbd]: a second role of type vlmc, beside vlmcd"),
-    ("type = \"nbd\"", "type = \"ndb\"", "31: nbd.type = \"ndb\": there is no such type (known: filed, mapper"),
+    (
+        "\"mapperd\", \"vlmcd\"",
+        "\"vlmcd\", \"mapperd\"",
+        "28: vlmcd.mapper_port = 1001: mapperd must come before vlmcd",
+    ),
+    (
+        NBD,
+        "type = \"vlmc\"\nportno_start = 600\nblocker_port = 1000\nmapper_port = 1001",
+        "30: [nbd]: a second role of type vlmc, beside vlmcd",
+    ),
+    (
+        "type = \"nbd\"",
+        "type = \"ndb\"",
+        "31: nbd.type = \"ndb\": there is no such type (known: filed, mapper",
+    ),
     ("type = \"nbd\"\n", "", "30: nbd.type is missing"),
-    ("portno_start = 1010", "portno_start = 1001", "32: nbd.portno_start: ports 1001 overlap ports 1001 of mapperd.portno_start (line 19)"),
-    ("portno_start = 1010", "portno_start = 400", "32: nbd.portno_start: ports 400 overlap ports 0 to 499 of xsegbd_start"),
-    ("portno_start = 1010", "portno_start = 1024", "32: nbd.portno_start: ports 1024 don't fit: ports from segment_dynports = 1024"),
-    ("portno_end = 503", "portno_end = 499", "26: vlmcd.portno_end = 499: must not be below portno_start = 500"),
+    (
+        "portno_start = 1010",
+        "portno_start = 1001",
+        "32: nbd.portno_start: ports 1001 overlap ports 1001 of mapperd.portno_start (line 19)",
+    ),
+    (
+        "portno_start = 1010",
+        "portno_start = 400",
+        "32: nbd.portno_start: ports 400 overlap ports 0 to 499 of xsegbd_start",
+    ),
+    (
+        "portno_start = 1010",
+        "portno_start = 1024",
+        "32: nbd.portno_start: ports 1024 don't fit: ports from segment_dynports = 1024",
+    ),
+    (
+        "portno_end = 503",
+        "portno_end = 499",
+        "26: vlmcd.portno_end = 499: must not be below portno_start = 500",
+    ),
     ("portno_end = 503", "portno_end = 503\nlog_level = 4", "27: vlmcd.log_level = 4: must be from 0"),
     ("portno_end = 503", "portno_end = 503\nnr_ops = 0", "27: vlmcd.nr_ops = 0: must be from 1 to 65536"),
     ("blocker_port = 1000", "blocker_port = 1005", "27: vlmcd.blocker_port = 1005: no role serves this port"),
-    ("blocker_port = 1000", "blocker_port = 1001", "27: vlmcd.blocker_port = 1001: is a port of mapperd, of type mapper"),
-    ("blocker_port = 1000", "blocker_port = 1002", "27: vlmcd.blocker_port = 1002, but mapperd.blockerb_port = 1000"),
-    ("archip_dir = \"/srv/archip/maps\"", "archip_dir = \"maps\"", "15: blockerm.archip_dir = \"maps\": must be an absolute"),
+    (
+        "blocker_port = 1000",
+        "blocker_port = 1001",
+        "27: vlmcd.blocker_port = 1001: is a port of mapperd, of type mapper",
+    ),
+    (
+        "blocker_port = 1000",
+        "blocker_port = 1002",
+        "27: vlmcd.blocker_port = 1002, but mapperd.blockerb_port = 1000",
+    ),
+    (
+        "archip_dir = \"/srv/archip/maps\"",
+        "archip_dir = \"maps\"",
+        "15: blockerm.archip_dir = \"maps\": must be an absolute",
+    ),
     ("portno_end = 503", "portno_ende = 503", "26: unknown key vlmcd.portno_ende"),
     ("portno_end = 503", "entry_cache_bytes = 5", "26: vlmcd: entry_cache_bytes = 5 is not between"),
     ("blockerb_port = 1000\n", "", "17: mapperd.blockerb_port is missing"),
     ("socket = \"/run/test/nbd.sock\"\n", "", "30: nbd: "),
     ("socket = \"/run/test/nbd.sock\"", "socket = 7", "33: nbd.socket: invalid type: integer `7`"),
     ("lock_dir = \"/srv/archip/maps\"\n", "", "6: blockerb.lock_dir: must be \"/srv/archip/maps\""),
-    ("lock_dir = \"/srv/archip/maps\"", "lock_dir = \"/srv/x\"", "10: blockerb.lock_dir: must be \"/srv/archip/maps\""),
-    ("lock_dir = \"/srv/archip/maps\"", "fdcach = 5", "10: unknown key blockerb.fdcach; did you mean fdcache?"),
-    ("archip_dir = \"/srv/archip/maps\"", "archip_dir = \"/srv/archip/blocks\"", "15: blockerm.archip_dir = \"/srv/archip/blocks\": also blockerb's"),
+    (
+        "lock_dir = \"/srv/archip/maps\"",
+        "lock_dir = \"/srv/x\"",
+        "10: blockerb.lock_dir: must be \"/srv/archip/maps\"",
+    ),
+    (
+        "lock_dir = \"/srv/archip/maps\"",
+        "fdcach = 5",
+        "10: unknown key blockerb.fdcach; did you mean fdcache?",
+    ),
+    (
+        "archip_dir = \"/srv/archip/maps\"",
+        "archip_dir = \"/srv/archip/blocks\"",
+        "15: blockerm.archip_dir = \"/srv/archip/blocks\": also blockerb's",
+    ),
 ];
 
 #[test]
@@ -123,13 +191,16 @@ fn all_mistakes_of_a_file_are_named_at_once() {
         .replace("segment_name", "segmentname")
         .replace("portno_start = 1010", "portno_start = 1001\nlog_level = 7")
         .replace("blockerb_port = 1000", "blockerb_port = 999");
-    let lines: Vec<String> = findings(&text).iter().map(|line| line.split(':').next().unwrap().into()).collect();
+    let lines: Vec<String> =
+        findings(&text).iter().map(|line| line.split(':').next().unwrap().into()).collect();
     assert_eq!(lines, ["1", "20", "27", "32", "33"]);
 }
 
 #[test]
 fn noise_is_rejected_without_a_panic() {
-    for text in ["", "\u{0}", "[[roles]]\n", "roles = [1]", "a.b.c = 1", "[roles]\nx = 1", "roles = []\n[x]\n[x.y]\n"] {
+    for text in
+        ["", "\u{0}", "[[roles]]\n", "roles = [1]", "a.b.c = 1", "[roles]\nx = 1", "roles = []\n[x]\n[x.y]\n"]
+    {
         assert!(!findings(text).is_empty(), "{text:?}");
     }
 }

@@ -109,3 +109,31 @@ pub(crate) struct Route {
     #[arg(long)]
     pub(crate) clear: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Xseg::command().debug_assert();
+    }
+
+    #[test]
+    fn a_route_needs_a_way_or_none() {
+        let parse = |line: &str| Xseg::try_parse_from(line.split_whitespace());
+        for line in [
+            "xseg route 500 1020",
+            "xseg route 500 --clear",
+            "xseg -s posix:x destroy --force",
+            "xseg trace -t 5",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+        for line in ["xseg route 500", "xseg route 500 1020 --clear", "xseg create --size 1X", "xseg"] {
+            assert!(parse(line).unwrap_err().use_stderr(), "{line}");
+        }
+    }
+}

@@ -56,10 +56,14 @@ impl Summary {
 /// Lists the segments of this machine. What else is in shared memory is not looked at twice.
 pub(super) fn list(output: Output) -> anyhow::Result<()> {
     let entries = fs::read_dir(SHARED_MEMORY).with_context(|| format!("cannot list {SHARED_MEMORY}"))?;
-    let mut names: Vec<_> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let mut names: Vec<_> =
+        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
-    let found: Vec<_> =
-        names.iter().filter_map(|name| Segment::open(name).ok()).map(|segment| Summary::of(&segment)).collect();
+    let found: Vec<_> = names
+        .iter()
+        .filter_map(|name| Segment::open(name).ok())
+        .map(|segment| Summary::of(&segment))
+        .collect();
     if output.json {
         return Ok(output::print_json(&found)?);
     }
@@ -138,8 +142,18 @@ pub(super) fn ports(segment: &Segment, output: Output) -> anyhow::Result<()> {
     if output.json {
         return Ok(output::print_json(&found)?);
     }
-    let mut table =
-        Table::new(&["PORT", "KIND", "PID", "OWNER", "WAITING", "HELD", "SLOTS", "MEMORY", "INCARNATION", "VIA"]);
+    let mut table = Table::new(&[
+        "PORT",
+        "KIND",
+        "PID",
+        "OWNER",
+        "WAITING",
+        "HELD",
+        "SLOTS",
+        "MEMORY",
+        "INCARNATION",
+        "VIA",
+    ]);
     for port in &found {
         let (owner, tone) = match (port.pid, port.is_alive, port.is_sleeping) {
             (None, ..) => ("none", Tone::Fair),
@@ -195,10 +209,22 @@ pub(super) fn requests(segment: &Segment, port: Option<u32>, output: Output) -> 
     if output.json {
         return Ok(output::print_json(&found)?);
     }
-    let mut table = Table::new(&["ID", "PHASE", "PORT", "TO", "PATH", "OPERATION", "TARGET", "OFFSET", "SIZE", "ATTEMPTS"]);
+    let mut table = Table::new(&[
+        "ID",
+        "PHASE",
+        "PORT",
+        "TO",
+        "PATH",
+        "OPERATION",
+        "TARGET",
+        "OFFSET",
+        "SIZE",
+        "ATTEMPTS",
+    ]);
     for request in &found {
         let path: Vec<_> = request.path.iter().map(u32::to_string).collect();
-        let phase = if request.is_reply { format!("{}, reply", request.phase) } else { request.phase.clone() };
+        let phase =
+            if request.is_reply { format!("{}, reply", request.phase) } else { request.phase.clone() };
         table.row([
             Cell::from(&request.id),
             Cell::from(phase),

@@ -49,6 +49,7 @@ fn name(typed: &Xseg) -> anyhow::Result<String> {
 
 fn open(name: &str) -> Result<Segment, Failed> {
     Segment::open(name).map_err(|error| {
-        Failed::new(format!("look into segment {name}"), error).hint("`xseg list` shows the segments of this machine")
+        Failed::new(format!("look into segment {name}"), error)
+            .hint("`xseg list` shows the segments of this machine")
     })
 }

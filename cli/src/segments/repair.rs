@@ -21,7 +21,9 @@ pub(super) fn destroy(name: &str, is_forced: bool) -> anyhow::Result<()> {
     let action = format!("destroy segment {name}");
     if !is_forced && let Some((port, pid)) = live_owner(name)? {
         let failed = Failed::new(action, format!("process {pid} has port {port}"));
-        return Err(failed.hint("`archipelago stop` stops a stack; --force destroys the segment all the same").into());
+        return Err(failed
+            .hint("`archipelago stop` stops a stack; --force destroys the segment all the same")
+            .into());
     }
     Ok(Segment::destroy(name).map_err(|error| Failed::new(action, error))?)
 }
@@ -29,7 +31,11 @@ pub(super) fn destroy(name: &str, is_forced: bool) -> anyhow::Result<()> {
 fn live_owner(name: &str) -> Result<Option<(PortNumber, u32)>, Failed> {
     let segment = Segment::open(name).map_err(|error| {
         let failed = Failed::new(format!("look who uses segment {name}"), &error);
-        if error.kind() == xseg::ErrorKind::NotFound { failed } else { failed.hint("--force destroys it unseen") }
+        if error.kind() == xseg::ErrorKind::NotFound {
+            failed
+        } else {
+            failed.hint("--force destroys it unseen")
+        }
     })?;
     let ports = segment.ports();
     Ok(ports.iter().find(|port| port.is_alive).map(|port| (port.number, port.pid.unwrap_or(0))))

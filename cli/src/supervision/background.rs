@@ -103,7 +103,8 @@ fn listen(configuration: &Configuration, events: &Sender<Event>) -> anyhow::Resu
 
 fn launch(configuration: &Configuration, stack: &Stack) -> anyhow::Result<Launch> {
     let program = std::env::current_exe().context("cannot find this program")?;
-    let (of_command, of_running, of_proof) = (configuration.clone(), configuration.clone(), configuration.clone());
+    let (of_command, of_running, of_proof) =
+        (configuration.clone(), configuration.clone(), configuration.clone());
     let stack = stack.clone();
     let prove = move |name: &str, pid: u32, gone: &AtomicBool| {
         let role = of_proof.role(name).ok_or("there is no such role")?;

@@ -25,7 +25,9 @@ impl Backoff {
         self.deaths = self.deaths.saturating_add(1);
         match doublings {
             None => Duration::ZERO,
-            Some(doublings) => FIRST_DELAY.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX)).min(LONGEST_DELAY),
+            Some(doublings) => FIRST_DELAY
+                .saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX))
+                .min(LONGEST_DELAY),
         }
     }
 }

@@ -115,7 +115,8 @@ pub(crate) fn serve(socket: &Path, deliver: impl Fn(Asked) + Send + Clone + 'sta
         for stream in listener.incoming().flatten() {
             let deliver = deliver.clone();
             // A connection that can't be served is closed, and its command says so.
-            let _refused = thread::Builder::new().name("control".into()).spawn(move || answer(stream, &deliver));
+            let _refused =
+                thread::Builder::new().name("control".into()).spawn(move || answer(stream, &deliver));
         }
     };
     thread::Builder::new().name("control-accept".into()).spawn(accept).map(drop)

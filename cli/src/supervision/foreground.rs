@@ -178,7 +178,11 @@ impl Foreground {
 
     fn spawn(&mut self, role: usize) -> Result<(), String> {
         let stop = Stop::new();
-        self.threads.push(Thread { stop: stop.clone(), state: State::Starting, since_unix_ms: now_unix_ms() });
+        self.threads.push(Thread {
+            stop: stop.clone(),
+            state: State::Starting,
+            since_unix_ms: now_unix_ms(),
+        });
         let name = self.configuration.roles[role].outline.name.clone();
         let (configuration, stack) = (Arc::clone(&self.configuration), self.stack.clone());
         let (sender, gone) = (self.sender.clone(), Arc::new(AtomicBool::new(false)));
@@ -199,7 +203,10 @@ impl Foreground {
             let result = reach::prove(&stack, port, std::process::id(), &gone);
             let _unheard = sender.send(Event::Proven { role, result });
         };
-        thread::Builder::new().name(format!("prove-{name}")).spawn(proof).map_err(|error| error.to_string())?;
+        thread::Builder::new()
+            .name(format!("prove-{name}"))
+            .spawn(proof)
+            .map_err(|error| error.to_string())?;
         Ok(())
     }
 

@@ -1,8 +1,7 @@
 //! What a stack stands on: its directories, its segment, and the rights of its processes.
 
 use std::{
-    fs,
-    io,
+    fs, io,
     os::unix::fs::chown,
     path::{Path, PathBuf},
 };
@@ -46,13 +45,17 @@ fn of_stack(configuration: &Configuration) -> anyhow::Result<Option<Identity>> {
     let passwd = fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
     let groups = fs::read_to_string("/etc/group").context("cannot read /etc/group")?;
     let found = resolve(user, group, &passwd, &groups);
-    found.map(Some).map_err(|missing| Failed::new("run the roles", missing).hint("change user or group").into())
+    found
+        .map(Some)
+        .map_err(|missing| Failed::new("run the roles", missing).hint("change user or group").into())
 }
 
 /// The numbers of names, or of numbers written out.
 fn resolve(user: &str, group: &str, passwd: &str, groups: &str) -> Result<Identity, String> {
     let number = |text: &str, field: usize| text.split(':').nth(field).and_then(|number| number.parse().ok());
-    let line = |file: &str, name: &str| file.lines().find(|line| line.split(':').next() == Some(name)).map(str::to_owned);
+    let line = |file: &str, name: &str| {
+        file.lines().find(|line| line.split(':').next() == Some(name)).map(str::to_owned)
+    };
     let entry = line(passwd, user);
     let user_number = match (user, &entry) {
         ("", _) => Some(0),
@@ -125,7 +128,8 @@ pub(crate) fn make_segment(configuration: &Configuration) -> anyhow::Result<Segm
 fn take_over(name: &str, geometry: Geometry, refuse: &impl Fn(String) -> Failed) -> Result<Segment, Failed> {
     let hint = format!("`xseg -s {name} destroy --force` takes it away");
     let old = Segment::open(name).map_err(|error| refuse(error.to_string()).hint(hint.clone()))?;
-    let mut pids: Vec<_> = old.ports().iter().filter(|port| port.is_alive).filter_map(|port| port.pid).collect();
+    let mut pids: Vec<_> =
+        old.ports().iter().filter(|port| port.is_alive).filter_map(|port| port.pid).collect();
     pids.sort_unstable();
     pids.dedup();
     if pids.is_empty() {
@@ -144,7 +148,9 @@ fn take_over(name: &str, geometry: Geometry, refuse: &impl Fn(String) -> Failed)
 pub(crate) fn destroy_segment(configuration: &Configuration) {
     let name = segment_name(configuration);
     match Segment::destroy(&name) {
-        Err(error) if error.kind() != ErrorKind::NotFound => tracing::error!(%error, "cannot destroy the segment"),
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            tracing::error!(%error, "cannot destroy the segment")
+        }
         _ => {}
     }
 }

@@ -1,7 +1,7 @@
 //! Roles as processes or threads: who starts them, watches them, and how commands speak with it.
 
-mod backoff;
 pub(crate) mod background;
+mod backoff;
 pub(crate) mod control;
 pub(crate) mod foreground;
 pub(crate) mod ground;

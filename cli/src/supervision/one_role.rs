@@ -21,9 +21,11 @@ use crate::{config::Configuration, failure::Failed};
 /// Serves the role until SIGTERM or SIGINT.
 pub(crate) fn run(configuration: &Configuration, name: &str, to_stderr: bool) -> anyhow::Result<()> {
     ground::set_umask(configuration);
-    let known = || configuration.roles.iter().map(|role| role.outline.name.as_str()).collect::<Vec<_>>().join(", ");
+    let known =
+        || configuration.roles.iter().map(|role| role.outline.name.as_str()).collect::<Vec<_>>().join(", ");
     let role = configuration.role(name);
-    let role = role.ok_or_else(|| Failed::new(format!("run {name}"), format!("no such role (known: {})", known())))?;
+    let role =
+        role.ok_or_else(|| Failed::new(format!("run {name}"), format!("no such role (known: {})", known())))?;
     let top = &configuration.top;
     let target = if to_stderr { Target::Stderr } else { Target::File(top.log_file(name)) };
     logging::init(role.outline.log_level, &target, top.log_json).context("cannot open the log")?;

@@ -40,12 +40,20 @@ impl PidFile {
     /// Takes the file for this process.
     pub(crate) fn take(path: &Path) -> Result<PidFile, PidFileError> {
         let failed = |source| PidFileError::Io { path: path.to_owned(), source };
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(PidFileError::Taken { path: path.to_owned(), pid: pid_in(&mut file).unwrap_or(0) });
+                return Err(PidFileError::Taken {
+                    path: path.to_owned(),
+                    pid: pid_in(&mut file).unwrap_or(0),
+                });
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }

@@ -22,7 +22,8 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a child and calls `ended` with how it ended, from a thread of its own.
     pub(crate) fn spawn(
-        command: &mut Command, ended: impl FnOnce(String) + Send + 'static,
+        command: &mut Command,
+        ended: impl FnOnce(String) + Send + 'static,
     ) -> io::Result<Process> {
         let child = command.spawn()?;
         let process = Process { pid: child.id(), descriptor: open(child.id())? };
@@ -87,7 +88,8 @@ pub(crate) fn end(pid: u32, patience: std::time::Duration) -> io::Result<bool> {
     let process = Process { pid, descriptor: open(pid)? };
     process.terminate();
     let has_ended = |seconds: std::time::Duration| {
-        let limit = rustix::time::Timespec { tv_sec: i64::try_from(seconds.as_secs()).unwrap_or(0), tv_nsec: 0 };
+        let limit =
+            rustix::time::Timespec { tv_sec: i64::try_from(seconds.as_secs()).unwrap_or(0), tv_nsec: 0 };
         let mut interest = [PollFd::new(&process.descriptor, PollFlags::IN)];
         matches!(poll(&mut interest, Some(&limit)), Ok(1..))
     };
@@ -132,7 +134,8 @@ mod tests {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.as_mut().unwrap()), &mut line).unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.as_mut().unwrap()), &mut line)
+            .unwrap();
         assert!(!end(child.id(), Duration::ZERO).unwrap());
         assert_eq!(child.wait().unwrap().to_string(), "signal: 9 (SIGKILL)");
     }

@@ -74,7 +74,11 @@ pub(crate) fn is_supervised(configuration: &Configuration) -> bool {
 }
 
 /// Waits until these ports have living owners: a role that is started again is away for a moment.
-pub(crate) fn await_served(configuration: &Configuration, stack: &Stack, ports: &[u32]) -> Result<(), Failed> {
+pub(crate) fn await_served(
+    configuration: &Configuration,
+    stack: &Stack,
+    ports: &[u32],
+) -> Result<(), Failed> {
     let deadline = Instant::now() + ARRIVAL_PATIENCE;
     loop {
         let bound = stack.segment.ports();
@@ -125,7 +129,12 @@ pub(crate) fn common(configuration: &Configuration, role: &Role) -> Common {
 }
 
 /// Runs a role in this thread until `stop`.
-pub(crate) fn serve(stack: &Stack, configuration: &Configuration, role: &Role, stop: &Stop) -> anyhow::Result<()> {
+pub(crate) fn serve(
+    stack: &Stack,
+    configuration: &Configuration,
+    role: &Role,
+    stop: &Stop,
+) -> anyhow::Result<()> {
     let common = common(configuration, role);
     match &role.settings {
         Settings::Filed(config) => filed::serve(&stack.segment, &common, config, stop)?,

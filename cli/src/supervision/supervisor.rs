@@ -101,7 +101,10 @@ pub(crate) enum End {
 
 impl Supervisor {
     /// A supervisor of these roles, and where its events go.
-    pub(crate) fn new(names: impl IntoIterator<Item = String>, launch: Launch) -> (Supervisor, Sender<Event>) {
+    pub(crate) fn new(
+        names: impl IntoIterator<Item = String>,
+        launch: Launch,
+    ) -> (Supervisor, Sender<Event>) {
         let (sender, events) = mpsc::channel();
         let roles = names.into_iter().map(Watched::new).collect();
         let supervisor = Supervisor {
@@ -312,7 +315,9 @@ impl Supervisor {
             Order::Restart(name) => named(name).map(|role| [Step::Stop(role), Step::Start(role)].into()),
         };
         match steps {
-            _ if self.work.is_some() => reply(Some(answers), Answer::Refused("another command is at work".into())),
+            _ if self.work.is_some() => {
+                reply(Some(answers), Answer::Refused("another command is at work".into()))
+            }
             None => reply(Some(answers), Answer::Refused("there is no such role".into())),
             Some(steps) => self.begin(Kind::One, steps, Some(answers)),
         }

@@ -25,7 +25,9 @@ fn launch(path: PathBuf, scripts: &'static [(&'static str, &'static str)]) -> La
         command
     };
     let prove = move |name: &str, pid: u32, gone: &AtomicBool| loop {
-        if fs::read_to_string(path.join(format!("{name}.up"))).is_ok_and(|text| text.trim() == pid.to_string()) {
+        if fs::read_to_string(path.join(format!("{name}.up")))
+            .is_ok_and(|text| text.trim() == pid.to_string())
+        {
             return Ok(());
         }
         if gone.load(Ordering::Acquire) {
@@ -93,7 +95,10 @@ fn roles_start_in_order_and_all_stop() {
 
 #[test]
 fn a_role_that_fails_to_start_stops_those_before_it() {
-    let stack = stack(&[("a", "trap 'echo stopped > a.end; exit' TERM; echo $$ > a.up; while :; do sleep 0.01; done"), ("b", "exit 7")]);
+    let stack = stack(&[
+        ("a", "trap 'echo stopped > a.end; exit' TERM; echo $$ > a.up; while :; do sleep 0.01; done"),
+        ("b", "exit 7"),
+    ]);
     let expected = "ended while it started: exit status: 7";
     let dir = stack.path.clone();
     let (reasons, end) = (["gone", expected], stack.thread.join().unwrap());

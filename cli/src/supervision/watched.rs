@@ -47,7 +47,15 @@ impl Watched {
     /// A role that does not run.
     pub(crate) fn new(name: String) -> Watched {
         let (phase, since_unix_ms) = (Phase::Stopped, now_unix_ms());
-        Watched { name, phase, since_unix_ms, process: None, backoff: Backoff::default(), restarts: 0, last_end: None }
+        Watched {
+            name,
+            phase,
+            since_unix_ms,
+            process: None,
+            backoff: Backoff::default(),
+            restarts: 0,
+            last_end: None,
+        }
     }
 
     /// Its name.

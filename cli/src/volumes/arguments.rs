@@ -266,3 +266,7 @@ fn block_size(text: &str) -> Result<u32, String> {
     let bytes = size::parse(text).map_err(|error| error.to_string())?;
     u32::try_from(bytes).map_err(|_| "larger than a block can be (4 GiB)".to_owned())
 }
+
+#[cfg(test)]
+#[path = "arguments_tests.rs"]
+mod tests;

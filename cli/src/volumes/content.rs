@@ -43,7 +43,12 @@ struct MapInfo<'a> {
 }
 
 /// Shows which parts of a volume are data.
-pub(super) fn mapinfo(session: &mut Session, volume: &str, verbose: bool, output: Output) -> anyhow::Result<()> {
+pub(super) fn mapinfo(
+    session: &mut Session,
+    volume: &str,
+    verbose: bool,
+    output: Output,
+) -> anyhow::Result<()> {
     let failed = |failure: client::Failure| Failed::by_peer(format!("show the map of {volume}"), &failure);
     let info = session.client.info(volume).map_err(failed)?;
     let found = parts(&mut session.client, volume, info.size_bytes).map_err(failed)?;
@@ -87,7 +92,12 @@ struct Differing {
 }
 
 /// Lists where two maps differ. Exit status 1 if they do.
-pub(super) fn compare(session: &mut Session, volume: &str, other: &str, output: Output) -> anyhow::Result<ExitCode> {
+pub(super) fn compare(
+    session: &mut Session,
+    volume: &str,
+    other: &str,
+    output: Output,
+) -> anyhow::Result<ExitCode> {
     let action = format!("compare {volume} with {other}");
     let mut found = Vec::new();
     let mut from = 0;

@@ -83,7 +83,9 @@ fn open(wanted: &Export, size_bytes: u64) -> io::Result<Target> {
         Ok(found) if found.file_type().is_block_device() => {
             Ok(Target::Disk(File::options().write(true).open(&wanted.target)?))
         }
-        Ok(found) if !found.is_file() => Ok(Target::Stream(Box::new(File::options().write(true).open(&wanted.target)?))),
+        Ok(found) if !found.is_file() => {
+            Ok(Target::Stream(Box::new(File::options().write(true).open(&wanted.target)?)))
+        }
         _ => {
             let mut name = wanted.target.as_os_str().to_owned();
             name.push(".exporting");
@@ -248,4 +250,3 @@ impl Target {
         }
     }
 }
-

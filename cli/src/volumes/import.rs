@@ -11,6 +11,7 @@ use client::{Failure, Io};
 use indicatif::ProgressBar;
 use protocol::{ErrorKind, Flags};
 use rustix::fs::SeekFrom as Whence;
+use volume::VolumeName;
 
 use super::{
     Session,
@@ -48,14 +49,18 @@ impl From<Failure> for Stopped {
 pub(super) fn run(session: &mut Session, wanted: &Import) -> anyhow::Result<()> {
     let name = &wanted.volume;
     let action = format!("import {} as {name}", wanted.source.display());
+    // The name is given last, so it is judged first.
+    VolumeName::new(name).map_err(|error| Failed::new(action.clone(), error))?;
     let mut source = open(wanted).map_err(|error| Failed::new(action.clone(), error))?;
     let image_bytes = source.size().map_err(|error| Failed::new(action.clone(), error))?;
-    let size_bytes = volume_size(wanted, image_bytes).map_err(|reason| Failed::new(action.clone(), reason))?;
+    let size_bytes =
+        volume_size(wanted, image_bytes).map_err(|reason| Failed::new(action.clone(), reason))?;
     refuse_existing(session, name, &action)?;
     let unfinished = format!("{name}{UNFINISHED}");
     session.client.create(&unfinished, Some(size_bytes), None, wanted.block_size).map_err(|failure| {
         let failed = Failed::by_peer(action.clone(), &failure);
-        let hint = format!("an import that was interrupted left it: `vlmc remove {unfinished}`, then try again");
+        let hint =
+            format!("an import that was interrupted left it: `vlmc remove {unfinished}`, then try again");
         if failure.kind == ErrorKind::Exists { failed.hint(hint) } else { failed }
     })?;
     let bar = progress(image_bytes.unwrap_or(size_bytes), wanted.quiet);
@@ -94,13 +99,21 @@ fn refuse_existing(session: &mut Session, name: &str, action: &str) -> Result<()
     }
 }
 
-fn finish(session: &mut Session, unfinished: &str, name: &str, size_bytes: u64, action: &str) -> anyhow::Result<()> {
+fn finish(
+    session: &mut Session,
+    unfinished: &str,
+    name: &str,
+    size_bytes: u64,
+    action: &str,
+) -> anyhow::Result<()> {
     let failed = |failure: Failure| {
         Failed::by_peer(action, &failure).hint(format!("all data is in volume {unfinished}, under that name"))
     };
     let found = session.client.info(unfinished).map_err(failed)?.size_bytes;
     if found != size_bytes {
-        return Err(Failed::new(action, format!("volume {unfinished} has {found} bytes, not {size_bytes}")).into());
+        return Err(
+            Failed::new(action, format!("volume {unfinished} has {found} bytes, not {size_bytes}")).into()
+        );
     }
     match session.client.close(unfinished) {
         // Nothing but zeros was written, so that nobody had to open it.
@@ -118,7 +131,9 @@ fn undo(session: &mut Session, unfinished: &str, stopped: &Stopped, action: Stri
     };
     match session.client.remove(unfinished) {
         Ok(()) => failed.hint("nothing of it was kept"),
-        Err(_) => failed.hint(format!("a part of it is left in volume {unfinished}: `vlmc remove {unfinished}`")),
+        Err(_) => {
+            failed.hint(format!("a part of it is left in volume {unfinished}: `vlmc remove {unfinished}`"))
+        }
     }
 }
 

@@ -50,7 +50,11 @@ pub(super) fn resize(session: &mut Session, wanted: &Resize) -> anyhow::Result<(
     let resized = session.client.resize(name, wanted.size, wanted.shrink);
     resized.map_err(|failure| {
         let failed = Failed::by_peer(action, &failure);
-        if wanted.shrink { failed } else { failed.hint("a smaller size needs --shrink: what lies beyond it is lost") }
+        if wanted.shrink {
+            failed
+        } else {
+            failed.hint("a smaller size needs --shrink: what lies beyond it is lost")
+        }
     })?;
     for (port, _) in mapping::shown(session, name) {
         let refreshed = session.client.refresh(port, name);

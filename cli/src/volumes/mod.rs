@@ -34,7 +34,9 @@ fn run(typed: Vlmc) -> anyhow::Result<ExitCode> {
         Command::Unmap(unmap) => mapping::unmap(&mut session, &unmap).map(done),
         Command::Showmapped(output) => mapping::show(&mut session, output).map(done),
         Command::Create(create) => manage::create(&mut session, &create).map(done),
-        Command::Snapshot { volume, snapshot, .. } => manage::snapshot(&mut session, &volume, &snapshot).map(done),
+        Command::Snapshot { volume, snapshot, .. } => {
+            manage::snapshot(&mut session, &volume, &snapshot).map(done)
+        }
         Command::Remove(named) => manage::remove(&mut session, &named.volume).map(done),
         Command::List { prefix, output, .. } => show::list(&mut session, &prefix, output).map(done),
         Command::Info { named, output } => show::info(&mut session, &named.volume, output).map(done),
@@ -68,7 +70,8 @@ impl Session {
         let mut needed: Vec<u32> = stack.vlmc.clone().collect();
         needed.extend([stack.mapper, stack.blocker_maps, stack.blocker_blocks]);
         reach::await_served(&configuration, &stack, &needed)?;
-        let client = Client::connect(&stack).map_err(|failure| Failed::by_peer("join the segment", &failure))?;
+        let client =
+            Client::connect(&stack).map_err(|failure| Failed::by_peer("join the segment", &failure))?;
         Ok(Session { configuration, stack, client })
     }
 

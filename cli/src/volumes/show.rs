@@ -109,7 +109,11 @@ pub(super) fn info(session: &mut Session, volume: &str, output: Output) -> anyho
     let found = session.client.info(volume);
     let found = found.map_err(|failure| Failed::by_peer(format!("show {volume}"), &failure))?;
     if output.json {
-        return Ok(output::print_json(&Line { name: &found.name, info: Some(Known::of(&found)), error: None })?);
+        return Ok(output::print_json(&Line {
+            name: &found.name,
+            info: Some(Known::of(&found)),
+            error: None,
+        })?);
     }
     let mut text = format!("Volume {}: size: {}\n", printable(&found.name), found.size_bytes);
     let mut line = |name: &str, value: String| text.push_str(&format!("{name:<12}{}\n", printable(&value)));
@@ -122,7 +126,12 @@ pub(super) fn info(session: &mut Session, volume: &str, output: Output) -> anyho
     line("map version", found.map_version.to_string());
     let locked = found.lock.as_ref().and_then(|lock| {
         let owner = lock.owner.as_ref()?;
-        Some(format!("{owner} since {} ({}; number {})", local_time(lock.since_unix_ms), lock.description, lock.number))
+        Some(format!(
+            "{owner} since {} ({}; number {})",
+            local_time(lock.since_unix_ms),
+            lock.description,
+            lock.number
+        ))
     });
     line("locked by", locked.unwrap_or_else(|| "-".to_owned()));
     Ok(output::print(&text)?)
@@ -146,8 +155,10 @@ mod tests {
             lock: None,
             id: 7,
         };
-        let volumes =
-            [ListedVolume { name: "disk1".into(), info: Ok(info) }, ListedVolume { name: "x".into(), info: Err("corrupt".into()) }];
+        let volumes = [
+            ListedVolume { name: "disk1".into(), info: Ok(info) },
+            ListedVolume { name: "x".into(), info: Err("corrupt".into()) },
+        ];
         let expected = "\
 NAME   KIND     SIZE   PARENT  CREATED  LOCKED BY
 disk1  volume   3 GiB  golden  -        -

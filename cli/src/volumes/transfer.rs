@@ -38,7 +38,10 @@ pub(super) fn parts(client: &mut Client, volume: &str, size_bytes: u64) -> Resul
             offset += size;
         }
         if offset == before {
-            return Err(Failure::new(ErrorKind::Corrupt, format!("no extents of {volume} from byte {offset} on")));
+            return Err(Failure::new(
+                ErrorKind::Corrupt,
+                format!("no extents of {volume} from byte {offset} on"),
+            ));
         }
     }
     Ok(found)
@@ -164,7 +167,8 @@ mod tests {
         for (offset, size, is_data) in [(0, 5, true), (5, 5, true), (10, 0, false), (10, 1, false)] {
             join(&mut found, Part { offset, size, is_data });
         }
-        let expected = [Part { offset: 0, size: 10, is_data: true }, Part { offset: 10, size: 1, is_data: false }];
+        let expected =
+            [Part { offset: 0, size: 10, is_data: true }, Part { offset: 10, size: 1, is_data: false }];
         assert_eq!(found, expected);
     }
 

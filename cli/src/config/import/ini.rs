@@ -52,7 +52,8 @@ fn split(text: &str) -> Result<Sections, ImportError> {
                 continue;
             }
         }
-        let (key, value) = content.split_once(['=', ':']).ok_or_else(|| wrong("neither key = value nor [section]"))?;
+        let (key, value) =
+            content.split_once(['=', ':']).ok_or_else(|| wrong("neither key = value nor [section]"))?;
         let key = key.trim().to_ascii_lowercase();
         table.insert(key.clone(), Literal::Text(without_comment(value).trim().to_owned()));
         last_key = Some(key);

@@ -49,7 +49,10 @@ pub fn translate(name: &str, text: &str) -> Result<String, ImportError> {
         None => return Err(ImportError::new(1, "the file is empty")),
     };
     if old.roles.is_empty() {
-        return Err(ImportError::new(1, "no roles: this is not a configuration of release 0.4 or of the one before"));
+        return Err(ImportError::new(
+            1,
+            "no roles: this is not a configuration of release 0.4 or of the one before",
+        ));
     }
     Ok(translate::translate(name, &old))
 }

@@ -15,7 +15,9 @@ pub(super) fn read(text: &str) -> Result<Old, ImportError> {
     while let Some((name, value)) = reader.assignment()? {
         match value {
             Literal::List(items) if name == "roles" => old.roles = roles(items, reader.line)?,
-            Literal::Table(entries) => drop(old.tables.insert(name, entries.into_iter().collect::<BTreeMap<_, _>>())),
+            Literal::Table(entries) => {
+                drop(old.tables.insert(name, entries.into_iter().collect::<BTreeMap<_, _>>()))
+            }
             value => drop(old.globals.insert(name, value)),
         }
     }

@@ -80,7 +80,8 @@ vlmcd = {'portno_start': 500, 'portno_end': 999, 'blocker_port': 1000, 'mapper_p
 "#;
 
 fn accepted(text: &str) -> crate::config::Configuration {
-    crate::config::parse(Path::new("imported.toml"), text).unwrap_or_else(|error| panic!("{error}\nin\n{text}"))
+    crate::config::parse(Path::new("imported.toml"), text)
+        .unwrap_or_else(|error| panic!("{error}\nin\n{text}"))
 }
 
 #[test]

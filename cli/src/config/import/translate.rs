@@ -15,11 +15,20 @@ const FIRST_ENDPOINT_PORT: i64 = 1010;
 const DYNAMIC_PORTS: i64 = 1024;
 
 /// Keys that keep their meaning under their name in small letters.
-const SAME_GLOBALS: [&str; 6] = ["SEGMENT_NAME", "SEGMENT_SIZE", "XSEGBD_START", "XSEGBD_END", "VTOOL_START", "VTOOL_END"];
+const SAME_GLOBALS: [&str; 6] =
+    ["SEGMENT_NAME", "SEGMENT_SIZE", "XSEGBD_START", "XSEGBD_END", "VTOOL_START", "VTOOL_END"];
 /// Settings of roles that keep their meaning.
 const SAME_SETTINGS: [&str; 10] = [
-    "portno_start", "portno_end", "nr_ops", "log_level", "nr_threads", "fdcache", "blockerb_port", "blockerm_port",
-    "blocker_port", "mapper_port",
+    "portno_start",
+    "portno_end",
+    "nr_ops",
+    "log_level",
+    "nr_threads",
+    "fdcache",
+    "blockerb_port",
+    "blockerm_port",
+    "blocker_port",
+    "mapper_port",
 ];
 
 /// A text of ours for a configuration of the original.
@@ -46,7 +55,9 @@ fn kept_roles(old: &Old, writing: &mut Writing) -> Vec<(String, String)> {
     let mut kept = Vec::new();
     for (role, kind) in &old.roles {
         match kind.as_str() {
-            "poold" => writing.note(format!("{role} is gone: tools take dynamic ports from the segment itself")),
+            "poold" => {
+                writing.note(format!("{role} is gone: tools take dynamic ports from the segment itself"))
+            }
             _ => kept.push((role.clone(), kind.clone())),
         }
     }
@@ -60,12 +71,16 @@ fn free_port(old: &Old) -> i64 {
         let last = last.and_then(Literal::integer).or(first);
         first.zip(last).is_some_and(|(first, last)| (first..=last).contains(&port))
     };
-    let in_tables = |port| old.tables.values().any(|t| covers(t.get("portno_start"), t.get("portno_end"), port));
+    let in_tables =
+        |port| old.tables.values().any(|t| covers(t.get("portno_start"), t.get("portno_end"), port));
     let global = |key| old.globals.get(key);
     let in_globals = |port| {
-        covers(global("XSEGBD_START"), global("XSEGBD_END"), port) || covers(global("VTOOL_START"), global("VTOOL_END"), port)
+        covers(global("XSEGBD_START"), global("XSEGBD_END"), port)
+            || covers(global("VTOOL_START"), global("VTOOL_END"), port)
     };
-    (FIRST_ENDPOINT_PORT..65536).find(|port| !in_tables(*port) && !in_globals(*port)).unwrap_or(FIRST_ENDPOINT_PORT)
+    (FIRST_ENDPOINT_PORT..65536)
+        .find(|port| !in_tables(*port) && !in_globals(*port))
+        .unwrap_or(FIRST_ENDPOINT_PORT)
 }
 
 struct Writing {
@@ -109,7 +124,9 @@ impl Writing {
             (Some(ports), None) => {
                 self.line("segment_ports", ports.saturating_add(DYNAMIC_PORTS));
                 self.line("segment_dynports", ports);
-                self.note(format!("segment_ports: {DYNAMIC_PORTS} dynamic ports for tools were added to the {ports}"));
+                self.note(format!(
+                    "segment_ports: {DYNAMIC_PORTS} dynamic ports for tools were added to the {ports}"
+                ));
             }
             (None, _) => {}
         }
@@ -141,7 +158,9 @@ impl Writing {
         let _ = write!(self.body, "\n[{role}]\n");
         self.line("type", quoted(our_kind));
         if kind == "rados_blocker" {
-            self.note(format!("[{role}] is a store on RADOS, which is not supported yet: the stack won't start"));
+            self.note(format!(
+                "[{role}] is a store on RADOS, which is not supported yet: the stack won't start"
+            ));
         }
         for (key, value) in table {
             self.setting(role, our_kind, key, value, table);
@@ -151,11 +170,20 @@ impl Writing {
         }
     }
 
-    fn setting(&mut self, role: &str, kind: &str, key: &str, value: &Literal, table: &BTreeMap<String, Literal>) {
+    fn setting(
+        &mut self,
+        role: &str,
+        kind: &str,
+        key: &str,
+        value: &Literal,
+        table: &BTreeMap<String, Literal>,
+    ) {
         let first = table.get("portno_start").and_then(Literal::integer).unwrap_or(0);
         match key {
             "type" => {}
-            "portno_end" if kind == "vlmc" && value.integer().is_some_and(|last| last - first >= COMPOSER_PORTS) => {
+            "portno_end"
+                if kind == "vlmc" && value.integer().is_some_and(|last| last - first >= COMPOSER_PORTS) =>
+            {
                 self.line(key, first + COMPOSER_PORTS - 1);
                 let ports = format!("{COMPOSER_PORTS} ports instead of those up to {}", value.text());
                 self.note(format!("[{role}] has {ports}: one serves any number of volumes"));
@@ -164,7 +192,9 @@ impl Writing {
             "archip_dir" | "pool" => self.line(key, quoted(&value.text())),
             "lock_dir" => {
                 self.line("legacy_lock_dir", quoted(&value.text()));
-                self.note(format!("[{role}] lock_dir is legacy_lock_dir: locks of the original there are honoured"));
+                self.note(format!(
+                    "[{role}] lock_dir is legacy_lock_dir: locks of the original there are honoured"
+                ));
             }
             "direct" => self.line(key, value.truth().unwrap_or(false)),
             _ => self.note(format!("[{role}] {key} = {} is gone: it has no meaning here", value.text())),
