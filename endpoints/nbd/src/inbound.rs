@@ -7,7 +7,7 @@ use xseg::Held;
 use crate::{
     Error,
     stream::Stream,
-    wire::{REQUEST_LEN, Request},
+    wire::{Request, Style},
 };
 
 /// How much is received at once into our own memory, in bytes: some sixty requests with 4 KiB each.
@@ -30,12 +30,11 @@ impl Inbound {
     }
 
     /// The next request, if its bytes are here.
-    pub(crate) fn request(&mut self) -> Result<Option<Request>, Error> {
-        let Some(header) = self.buffer[self.start..self.end].first_chunk::<REQUEST_LEN>() else {
-            return Ok(None);
-        };
-        let request = Request::decode(header)?;
-        self.start += REQUEST_LEN;
+    pub(crate) fn request(&mut self, style: Style) -> Result<Option<Request>, Error> {
+        let length = style.request_len();
+        let Some(header) = self.buffer[self.start..self.end].get(..length) else { return Ok(None) };
+        let request = Request::decode(style, header)?;
+        self.start += length;
         Ok(Some(request))
     }
 
@@ -86,7 +85,7 @@ impl Inbound {
     }
 
     /// Whether the next `length` bytes are here.
-    pub(crate) fn holds(&self, length: u32) -> bool {
+    pub(crate) fn holds(&self, length: u64) -> bool {
         usize::try_from(length).is_ok_and(|length| length <= self.end - self.start)
     }
 

@@ -12,7 +12,8 @@ use crate::{
     exports::{Export, Exports},
     wire::{
         ALLOCATION_CONTEXT, ALLOCATION_ID, ClientFlags, ContextQuery, ExportQuery, Greeting, Haggle, Info,
-        Malformed, OPTION_MAX, OptionHeader, OptionReply, Refusal, TransmissionFlags, export_name_reply,
+        Malformed, OPTION_MAX, OptionHeader, OptionReply, Refusal, Style, TransmissionFlags,
+        export_name_reply,
     },
 };
 
@@ -33,7 +34,7 @@ pub(crate) enum Tls {
 /// What the client and we agreed on besides the export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Agreed {
-    pub(crate) structured_replies: bool,
+    pub(crate) style: Style,
     /// Block status may be asked for.
     pub(crate) allocation: bool,
 }
@@ -68,7 +69,7 @@ pub(crate) struct Negotiation<'a, S> {
     exports: &'a Exports,
     tls: Tls,
     client: ClientFlags,
-    has_structured_replies: bool,
+    style: Style,
     /// The export for which `base:allocation` was selected last.
     allocation_of: Option<Arc<Export>>,
 }
@@ -84,7 +85,7 @@ impl<'a, S: Read + Write> Negotiation<'a, S> {
 
     /// Goes on after TLS was started: nothing but the client's flags is kept.
     pub(crate) fn resume(stream: S, exports: &'a Exports, tls: Tls, client: ClientFlags) -> Self {
-        Self { stream, exports, tls, client, has_structured_replies: false, allocation_of: None }
+        Self { stream, exports, tls, client, style: Style::Simple, allocation_of: None }
     }
 
     pub(crate) fn client(&self) -> ClientFlags {
@@ -139,6 +140,8 @@ impl<'a, S: Read + Write> Negotiation<'a, S> {
             return self.answer_before_tls(number, option);
         }
         match option {
+            // It has no answer that extended headers would fit.
+            Haggle::ExportName(_) if self.style == Style::Extended => return Ok(Some(Step::End)),
             Haggle::ExportName(name) => {
                 let wanted =
                     self.exports.find(&name).map(|export| Wanted { export, is_final: true, form: Form::Old });
@@ -157,10 +160,12 @@ impl<'a, S: Read + Write> Negotiation<'a, S> {
             Haggle::StartTls => {
                 self.refuse_option(number, Refusal::Policy, "TLS is not configured".into())?
             }
-            Haggle::StructuredReply => {
-                self.has_structured_replies = true;
-                self.acknowledge(number)?;
+            Haggle::StructuredReply if self.style == Style::Extended => {
+                let message = "extended headers are agreed on already";
+                self.refuse_option(number, Refusal::ExtendedRequired, message.into())?;
             }
+            Haggle::StructuredReply => self.agree_on(number, Style::Structured)?,
+            Haggle::ExtendedHeaders => self.agree_on(number, Style::Extended)?,
             Haggle::ListMetaContext(query) => self.list_contexts(number, &query)?,
             Haggle::SetMetaContext(query) => self.set_contexts(number, &query)?,
             Haggle::Unknown(_) => {
@@ -208,7 +213,7 @@ impl<'a, S: Read + Write> Negotiation<'a, S> {
     }
 
     fn list_contexts(&mut self, number: u32, query: &ContextQuery) -> Result<(), Error> {
-        if !self.has_structured_replies {
+        if !self.style.has_chunks() {
             return self.refuse_without_structure(number);
         }
         if self.exports.find(&query.name).is_none() {
@@ -223,7 +228,7 @@ impl<'a, S: Read + Write> Negotiation<'a, S> {
 
     fn set_contexts(&mut self, number: u32, query: &ContextQuery) -> Result<(), Error> {
         self.allocation_of = None;
-        if !self.has_structured_replies {
+        if !self.style.has_chunks() {
             return self.refuse_without_structure(number);
         }
         let Some(export) = self.exports.find(&query.name) else {
@@ -266,7 +271,7 @@ impl<'a, S: Read + Write> Negotiation<'a, S> {
         }
         let allocation =
             self.allocation_of.as_ref().is_some_and(|export| Arc::ptr_eq(export, &wanted.export));
-        Ok(Agreed { structured_replies: self.has_structured_replies, allocation })
+        Ok(Agreed { style: self.style, allocation })
     }
 
     /// Says why not; false if the client cannot be told and the connection must end.
@@ -294,8 +299,13 @@ impl<'a, S: Read + Write> Negotiation<'a, S> {
                 | TransmissionFlags::SEND_WRITE_ZEROES
                 | TransmissionFlags::SEND_FAST_ZERO
         };
-        flags.set(TransmissionFlags::SEND_DF, self.has_structured_replies);
+        flags.set(TransmissionFlags::SEND_DF, self.style.has_chunks());
         flags
+    }
+
+    fn agree_on(&mut self, number: u32, style: Style) -> Result<(), Error> {
+        self.style = style;
+        self.acknowledge(number)
     }
 
     fn acknowledge(&mut self, number: u32) -> Result<(), Error> {

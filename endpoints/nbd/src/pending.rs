@@ -55,7 +55,14 @@ mod tests {
     use crate::wire::{Command, CommandFlags};
 
     fn request(cookie: u64) -> Request {
-        Request { flags: CommandFlags::empty(), command: Command::Flush, cookie, offset: 0, length: 0 }
+        Request {
+            flags: CommandFlags::empty(),
+            command: Command::Flush,
+            cookie,
+            offset: 0,
+            length: 0,
+            payload: 0,
+        }
     }
 
     #[test]

@@ -17,10 +17,7 @@ use crate::{
     lock,
     pending::Pending,
     stream::Stream,
-    wire::{
-        Command, CommandFlags, Errno, Extent, Request, block_status_chunk, data_chunk_header, done_chunk,
-        error_chunk, simple_reply,
-    },
+    wire::{Command, CommandFlags, Errno, Extent, Request, Style},
 };
 
 /// Up to which size data that were read are gathered with other replies and sent together, in bytes.
@@ -33,7 +30,7 @@ const EXTENTS_MAX: usize = 1 << 16;
 /// What the threads of one session share.
 pub(crate) struct Shared {
     pub(crate) stream: Stream,
-    pub(crate) has_structured_replies: bool,
+    pub(crate) style: Style,
     pub(crate) pending: Mutex<Pending>,
     /// Held by the thread whose reply is on its way, so that replies do not mix.
     sending: Mutex<()>,
@@ -44,10 +41,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(stream: Stream, has_structured_replies: bool) -> Shared {
+    pub(crate) fn new(stream: Stream, style: Style) -> Shared {
         Shared {
             stream,
-            has_structured_replies,
+            style,
             pending: Mutex::default(),
             sending: Mutex::default(),
             is_broken: AtomicBool::new(false),
@@ -82,23 +79,6 @@ impl Shared {
         if !self.is_broken.load(Ordering::Relaxed) && send().is_err() {
             self.is_broken.store(true, Ordering::Relaxed);
             self.stream.socket().shut_down();
-        }
-    }
-
-    /// Adds the reply to a request that was done and has nothing to tell.
-    pub(crate) fn acknowledge(&self, out: &mut Vec<u8>, request: &Request) {
-        match request.command {
-            Command::Read if self.has_structured_replies => done_chunk(out, request.cookie),
-            _ => simple_reply(out, request.cookie, None),
-        }
-    }
-
-    /// Adds the reply to a request that failed.
-    pub(crate) fn refuse(&self, out: &mut Vec<u8>, request: &Request, errno: Errno, message: &str) {
-        if self.has_structured_replies {
-            error_chunk(out, request.cookie, errno, message);
-        } else {
-            simple_reply(out, request.cookie, Some(errno));
         }
     }
 }
@@ -151,16 +131,16 @@ impl Replier {
         if let Some(request) = request {
             let outcome = result.and_then(|()| match request.command {
                 Command::Read => self.data(shared, &request, &held),
-                Command::BlockStatus => self.block_status(&request, &held),
+                Command::BlockStatus => self.block_status(shared.style, &request, &held),
                 _ => {
-                    shared.acknowledge(&mut self.out, &request);
+                    shared.style.done(&mut self.out, &request);
                     Ok(())
                 }
             });
             if let Err(failure) = outcome {
                 tracing::debug!(command = ?request.command, offset = request.offset, %failure, "request failed");
                 let errno = errno_of(failure.kind, request.command);
-                shared.refuse(&mut self.out, &request, errno, &failure.message);
+                shared.style.error(&mut self.out, &request, errno, &failure.message);
             }
         }
         self.completions.done(held);
@@ -168,16 +148,12 @@ impl Replier {
 
     /// Adds or sends what was read.
     fn data(&mut self, shared: &Shared, request: &Request, held: &Held) -> Result<(), Failure> {
-        let length = usize::try_from(request.length).expect("32 bits fit");
-        if held.buffer_bytes() < u64::from(request.length) {
+        let length = usize::try_from(request.length).expect("payloads are bounded");
+        if held.buffer_bytes() < request.length {
             return Err(lost_buffer(&"it became shorter"));
         }
         let before = self.out.len();
-        if shared.has_structured_replies {
-            data_chunk_header(&mut self.out, request.cookie, true, request.offset, length);
-        } else {
-            simple_reply(&mut self.out, request.cookie, None);
-        }
+        shared.style.data_header(&mut self.out, request, length);
         if length <= GATHER_MAX {
             let copied = self.copy(held, 0, length);
             return copied.inspect_err(|_| self.out.truncate(before));
@@ -185,7 +161,7 @@ impl Replier {
         match shared.stream.plain() {
             Some(socket) => {
                 shared.send_in_turn(&mut self.out);
-                shared.attempt(|| drain(held, u64::from(request.length), socket));
+                shared.attempt(|| drain(held, request.length, socket));
                 Ok(())
             }
             None => self.copy_in_steps(shared, held, length),
@@ -211,23 +187,23 @@ impl Replier {
         Ok(())
     }
 
-    fn block_status(&mut self, request: &Request, held: &Held) -> Result<(), Failure> {
+    fn block_status(&mut self, style: Style, request: &Request, held: &Held) -> Result<(), Failure> {
         let most = if request.flags.contains(CommandFlags::REQ_ONE) { 1 } else { EXTENTS_MAX };
         let extents = clip(&Completions::extents(held)?, request.length, most);
         if extents.is_empty() {
             return Err(Failure::new(ErrorKind::Corrupt, "the composer named no extent"));
         }
-        block_status_chunk(&mut self.out, request.cookie, &extents);
+        style.block_status(&mut self.out, request, &extents);
         Ok(())
     }
 }
 
 /// The first extents of those found, joined where alike, none beyond `length` bytes.
-fn clip(found: &[protocol::Extent], length: u32, most: usize) -> Vec<Extent> {
+fn clip(found: &[protocol::Extent], length: u64, most: usize) -> Vec<Extent> {
     let mut extents: Vec<Extent> = Vec::new();
     let mut left = length;
     for one in found {
-        let size = u32::try_from(one.size_bytes).unwrap_or(u32::MAX).min(left);
+        let size = one.size_bytes.min(left);
         left -= size;
         let is_full = extents.len() == most;
         match extents.last_mut() {

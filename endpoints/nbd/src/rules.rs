@@ -1,6 +1,6 @@
 //! Which requests are refused before the stack sees them.
 
-use crate::wire::{Command, CommandFlags, Errno, Request};
+use crate::wire::{Command, CommandFlags, Errno, Request, Style};
 
 /// What a session allows.
 #[derive(Clone, Copy, Debug)]
@@ -11,7 +11,7 @@ pub(crate) struct Limits {
     pub(crate) payload_max: u32,
     pub(crate) is_read_only: bool,
     pub(crate) has_block_status: bool,
-    pub(crate) has_structured_replies: bool,
+    pub(crate) style: Style,
 }
 
 /// Why a request is refused.
@@ -46,10 +46,10 @@ impl Limits {
             return refuse(Errno::NotPermitted, "volume is read-only");
         }
         match request.command {
-            Command::Read if request.length > self.payload_max => {
+            Command::Read if request.length > self.payload_max.into() => {
                 return refuse(Errno::Overflow, "more than fits in one reply");
             }
-            Command::Write if request.length > self.payload_max => {
+            Command::Write if request.length > self.payload_max.into() => {
                 return refuse(Errno::Invalid, "payload too long");
             }
             Command::Flush if request.offset != 0 || request.length != 0 => {
@@ -68,7 +68,7 @@ impl Limits {
 
     fn allowed_flags(&self, command: Command) -> CommandFlags {
         let mut allowed = command.allowed_flags();
-        allowed.set(CommandFlags::DONT_FRAGMENT, command == Command::Read && self.has_structured_replies);
+        allowed.set(CommandFlags::DONT_FRAGMENT, command == Command::Read && self.style.has_chunks());
         allowed
     }
 
@@ -93,11 +93,12 @@ mod tests {
         payload_max: 1024,
         is_read_only: false,
         has_block_status: false,
-        has_structured_replies: false,
+        style: Style::Simple,
     };
 
-    fn request(command: Command, offset: u64, length: u32) -> Request {
-        Request { flags: CommandFlags::empty(), command, cookie: 0, offset, length }
+    fn request(command: Command, offset: u64, length: u64) -> Request {
+        let payload = if command == Command::Write { length } else { 0 };
+        Request { flags: CommandFlags::empty(), command, cookie: 0, offset, length, payload }
     }
 
     fn errno(limits: Limits, request: Request) -> Option<Errno> {
@@ -146,7 +147,7 @@ mod tests {
         let limits = Limits { size_bytes: u64::MAX, ..LIMITS };
         assert_eq!(errno(limits, request(Command::Write, 0, 1025)), Some(Errno::Invalid));
         assert_eq!(errno(limits, request(Command::Read, 0, 1025)), Some(Errno::Overflow));
-        assert_eq!(errno(limits, request(Command::Trim, 0, u32::MAX)), None);
+        assert_eq!(errno(limits, request(Command::Trim, 0, 1 << 40)), None);
     }
 
     #[test]

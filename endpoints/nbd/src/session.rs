@@ -31,7 +31,7 @@ const FINISH_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a session that waits for its relief looks whether it shall end.
 const LOOK_UP: Duration = Duration::from_secs(1);
 /// The longest payload of a refused write that is received and dropped, in bytes; a longer one ends the connection.
-const SKIP_MAX: u32 = 2 * PAYLOAD_MAX;
+const SKIP_MAX: u64 = 2 * PAYLOAD_MAX as u64;
 /// Room for the extents of one block status request, in bytes.
 const EXTENTS_BYTES: u64 = 64 << 10;
 
@@ -65,14 +65,14 @@ impl Session {
             payload_max: device.payload_max,
             is_read_only: device.shape.is_read_only,
             has_block_status: agreed.allocation,
-            has_structured_replies: agreed.structured_replies,
+            style: agreed.style,
         };
         let Opened { sender, completions, share, .. } = device;
         Session {
             stack: stack.clone(),
             export: Arc::clone(export),
             limits,
-            shared: Arc::new(Shared::new(stream, agreed.structured_replies)),
+            shared: Arc::new(Shared::new(stream, agreed.style)),
             inbound: Inbound::new(),
             sender,
             replier: Some(Replier::new(completions)),
@@ -102,7 +102,7 @@ impl Session {
     /// The client's next request; answers what completes meanwhile.
     fn next_request(&mut self) -> Result<Option<Request>, Error> {
         loop {
-            if let Some(request) = self.inbound.request()? {
+            if let Some(request) = self.inbound.request(self.shared.style)? {
                 return Ok(Some(request));
             }
             self.send_early();
@@ -197,7 +197,7 @@ impl Session {
         match allowed {
             Err(refused) => self.refuse(&request, refused.errno, refused.message),
             Ok(()) if request.length == 0 && request.command != Command::Flush => {
-                self.shared.acknowledge(&mut self.early, &request);
+                self.shared.style.done(&mut self.early, &request);
                 Ok(())
             }
             Ok(()) => self.submit(request),
@@ -215,21 +215,19 @@ impl Session {
     }
 
     fn refuse(&mut self, request: &Request, errno: Errno, message: &str) -> Result<(), Error> {
-        if request.command == Command::Write {
-            if request.length > SKIP_MAX {
-                return Err(
-                    io::Error::new(io::ErrorKind::InvalidData, "payload too long to be skipped").into()
-                );
-            }
-            self.wait_for_payload(request.length)?;
-            self.inbound.skip(&self.shared.stream, request.length.into())?;
+        if request.payload > SKIP_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "payload too long to be skipped").into());
         }
-        self.shared.refuse(&mut self.early, request, errno, message);
+        if request.payload > 0 {
+            self.wait_for_payload(request.payload)?;
+            self.inbound.skip(&self.shared.stream, request.payload)?;
+        }
+        self.shared.style.error(&mut self.early, request, errno, message);
         Ok(())
     }
 
     /// Before a payload is waited for that is not here yet, somebody must be there to answer.
-    fn wait_for_payload(&mut self, length: u32) -> Result<(), Error> {
+    fn wait_for_payload(&mut self, length: u64) -> Result<(), Error> {
         if self.inbound.holds(length) {
             return Ok(());
         }
@@ -253,19 +251,15 @@ impl Session {
         let token = self.keep(request);
         if let Err(failure) = self.sender.submit(held, io_of(&request), token) {
             lock(&self.shared.pending).remove(token);
-            self.shared.refuse(
-                &mut self.early,
-                &request,
-                errno_of(failure.kind, request.command),
-                &failure.message,
-            );
+            let errno = errno_of(failure.kind, request.command);
+            self.shared.style.error(&mut self.early, &request, errno, &failure.message);
         }
         Ok(())
     }
 
     fn receive_payload(&mut self, request: &Request, held: &Held) -> Result<(), Error> {
         self.wait_for_payload(request.length)?;
-        self.inbound.payload(&self.shared.stream, held, request.length.into())
+        self.inbound.payload(&self.shared.stream, held, request.length)
     }
 
     fn fail(&mut self, request: &Request, failure: &Failure) -> Result<(), Error> {
@@ -328,7 +322,7 @@ impl Session {
 
 fn buffer_bytes(request: &Request) -> u64 {
     match request.command {
-        Command::Read | Command::Write => request.length.into(),
+        Command::Read | Command::Write => request.length,
         Command::BlockStatus => EXTENTS_BYTES,
         _ => 0,
     }
@@ -336,7 +330,7 @@ fn buffer_bytes(request: &Request) -> u64 {
 
 /// What the stack is asked for. Commands without a counterpart were refused before.
 fn io_of(request: &Request) -> Io {
-    let (offset, size) = (request.offset, u64::from(request.length));
+    let (offset, size) = (request.offset, request.length);
     let mut flags = Flags::empty();
     flags.set(Flags::FUA, request.flags.contains(CommandFlags::FUA));
     match request.command {

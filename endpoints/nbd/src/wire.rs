@@ -9,10 +9,7 @@ pub(crate) use handshake::{
     ClientFlags, ContextQuery, ExportQuery, Greeting, Haggle, Info, OptionHeader, OptionReply, Refusal,
     export_name_reply,
 };
-pub(crate) use transmission::{
-    Command, CommandFlags, Errno, Extent, REQUEST_LEN, Request, TransmissionFlags, block_status_chunk,
-    data_chunk_header, done_chunk, error_chunk, simple_reply,
-};
+pub(crate) use transmission::{Command, CommandFlags, Errno, Extent, Request, Style, TransmissionFlags};
 
 /// The longest string of the protocol (names, queries, messages), in bytes.
 pub(crate) const STRING_MAX: usize = 4096;

@@ -93,12 +93,24 @@ fn go_is_granted_with_size_flags_and_block_sizes() {
     let Step::Wants(wanted) = negotiation.step().unwrap() else { panic!("no export is wanted") };
     assert!(wanted.is_final);
     let agreed = negotiation.grant(&wanted, &shape(), 32 << 20).unwrap();
-    assert_eq!(agreed, Agreed { structured_replies: true, allocation: true });
+    assert_eq!(agreed, Agreed { style: Style::Structured, allocation: true });
     let told = replies(&script.told[Greeting::LEN..]);
     assert_eq!(told.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), [ACK, 4, ACK, 3, 3, 3, ACK]);
     assert_eq!(told[3].1[..10], [0, 0, 0, 0, 0, 0, 0x40, 0, 0, 0]);
     assert_eq!(&told[4].1[2..], b"disk");
     assert_eq!(told[5].1[2..], [0, 0, 0, 1, 0, 0, 16, 0, 2, 0, 0, 0]);
+}
+
+#[test]
+fn extended_headers_take_precedence_over_structured_replies() {
+    let exports = exports(&["disk"]);
+    let said = [vec![0, 0, 0, 3], option(8, b""), option(11, b""), option(8, b""), go(7, "disk", &[])];
+    let mut script = Script { said: io::Cursor::new(said.concat()), told: Vec::new() };
+    let mut negotiation = Negotiation::greet(&mut script, &exports, Tls::Off).unwrap();
+    let Step::Wants(wanted) = negotiation.step().unwrap() else { panic!("no export is wanted") };
+    assert_eq!(negotiation.grant(&wanted, &shape(), 32 << 20).unwrap().style, Style::Extended);
+    let told = replies(&script.told[Greeting::LEN..]);
+    assert_eq!(told[..3].iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), [ACK, ACK, (1 << 31) + 10]);
 }
 
 #[test]

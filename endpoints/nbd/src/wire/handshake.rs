@@ -80,6 +80,7 @@ pub(crate) enum Haggle {
     StructuredReply,
     ListMetaContext(ContextQuery),
     SetMetaContext(ContextQuery),
+    ExtendedHeaders,
     Unknown(u32),
 }
 
@@ -140,6 +141,7 @@ impl Haggle {
             8 => without_data(Haggle::StructuredReply),
             9 => ContextQuery::decode(data).map(Haggle::ListMetaContext),
             10 => ContextQuery::decode(data).map(Haggle::SetMetaContext),
+            11 => without_data(Haggle::ExtendedHeaders),
             unknown => Ok(Haggle::Unknown(unknown)),
         }
     }
@@ -155,6 +157,7 @@ pub(crate) enum Refusal {
     TlsRequired = (1 << 31) + 5,
     UnknownExport = (1 << 31) + 6,
     TooBig = (1 << 31) + 9,
+    ExtendedRequired = (1 << 31) + 10,
 }
 
 /// One message of the server about an option.
@@ -282,7 +285,7 @@ mod tests {
 
     #[test]
     fn options_without_data_refuse_data_but_abort_ignores_it() {
-        for number in [3, 5, 8] {
+        for number in [3, 5, 8, 11] {
             assert_eq!(Haggle::decode(number, b"x"), Err(Malformed::Length), "option {number}");
         }
         assert_eq!(Haggle::decode(2, b"bye"), Ok(Haggle::Abort));

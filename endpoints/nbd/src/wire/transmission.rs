@@ -1,13 +1,39 @@
-//! The transmission phase: requests, simple replies, structured reply chunks.
+//! The transmission phase: requests, and replies in the style that was agreed on.
 
 use super::{ALLOCATION_ID, Fields, Malformed, STRING_MAX};
 
 const REQUEST_MAGIC: u32 = 0x2560_9513;
+const EXTENDED_REQUEST_MAGIC: u32 = 0x21e4_1c71;
 const SIMPLE_REPLY_MAGIC: u32 = 0x6744_6698;
 const CHUNK_MAGIC: u32 = 0x668e_33ef;
+const EXTENDED_CHUNK_MAGIC: u32 = 0x6e8a_278c;
 
-/// The length of a request without its payload, in bytes.
-pub(crate) const REQUEST_LEN: usize = 28;
+/// What client and server agreed that requests and replies look like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// Short requests; replies of a fixed form, without messages.
+    #[default]
+    Simple,
+    /// Short requests; replies in chunks where there is something to tell.
+    Structured,
+    /// Requests with 64-bit lengths; all replies in chunks. As drafted in the protocol's extension-ext-header.
+    Extended,
+}
+
+impl Style {
+    /// The length of a request without its payload, in bytes.
+    pub(crate) fn request_len(self) -> usize {
+        match self {
+            Style::Simple | Style::Structured => 28,
+            Style::Extended => 32,
+        }
+    }
+
+    /// Whether replies can have chunks.
+    pub(crate) fn has_chunks(self) -> bool {
+        self != Style::Simple
+    }
+}
 
 bitflags::bitflags! {
     /// What an export can do, as the client is told.
@@ -32,6 +58,7 @@ bitflags::bitflags! {
         const DONT_FRAGMENT = 1 << 2;
         const REQ_ONE = 1 << 3;
         const FAST_ZERO = 1 << 4;
+        const PAYLOAD_LEN = 1 << 5;
         /// Bits without meaning are kept, so that they can be refused with an answer.
         const _ = !0;
     }
@@ -93,28 +120,44 @@ pub(crate) struct Request {
     /// What the client recognises the reply by; any value.
     pub(crate) cookie: u64,
     pub(crate) offset: u64,
-    pub(crate) length: u32,
+    pub(crate) length: u64,
+    /// How many bytes of payload follow, whatever the command makes of them.
+    pub(crate) payload: u64,
 }
 
 impl Request {
-    pub(crate) fn decode(bytes: &[u8; REQUEST_LEN]) -> Result<Request, Malformed> {
+    /// The request in `style.request_len()` bytes.
+    pub(crate) fn decode(style: Style, bytes: &[u8]) -> Result<Request, Malformed> {
         let mut fields = Fields(bytes);
-        let magic = fields.u32()?;
-        if magic != REQUEST_MAGIC {
-            return Err(Malformed::Magic(magic.into()));
+        let (found, wanted) = (fields.u32()?, style.request_magic());
+        if found != wanted {
+            return Err(Malformed::Magic(found.into()));
         }
-        Ok(Request {
-            flags: CommandFlags::from_bits_retain(fields.u16()?),
-            command: Command::from_number(fields.u16()?),
-            cookie: fields.u64()?,
-            offset: fields.u64()?,
-            length: fields.u32()?,
-        })
+        let mut flags = CommandFlags::from_bits_retain(fields.u16()?);
+        let command = Command::from_number(fields.u16()?);
+        let (cookie, offset) = (fields.u64()?, fields.u64()?);
+        let length = if style == Style::Extended { fields.u64()? } else { fields.u32()?.into() };
+        let mut has_payload = command == Command::Write;
+        if style == Style::Extended {
+            // A write is to carry the flag, but qemu 10 leaves it out and sends the payload all the same.
+            has_payload |= flags.contains(CommandFlags::PAYLOAD_LEN);
+            flags.set(CommandFlags::PAYLOAD_LEN, has_payload && command != Command::Write);
+        }
+        Ok(Request { flags, command, cookie, offset, length, payload: if has_payload { length } else { 0 } })
     }
 
     /// The first byte after the range; none if it does not fit in 64 bits.
     pub(crate) fn end(&self) -> Option<u64> {
-        self.offset.checked_add(self.length.into())
+        self.offset.checked_add(self.length)
+    }
+}
+
+impl Style {
+    fn request_magic(self) -> u32 {
+        match self {
+            Style::Simple | Style::Structured => REQUEST_MAGIC,
+            Style::Extended => EXTENDED_REQUEST_MAGIC,
+        }
     }
 }
 
@@ -138,124 +181,105 @@ enum ChunkKind {
     None = 0,
     OffsetData = 1,
     BlockStatus = 5,
+    BlockStatusExtended = 6,
     Error = (1 << 15) + 1,
 }
 
 /// A reply without structure: a read's data follow it if `error` is none.
-pub(crate) fn simple_reply(out: &mut Vec<u8>, cookie: u64, error: Option<Errno>) {
+fn simple_reply(out: &mut Vec<u8>, cookie: u64, error: Option<Errno>) {
     out.extend(SIMPLE_REPLY_MAGIC.to_be_bytes());
     out.extend(error.map_or(0, |errno| errno as u32).to_be_bytes());
     out.extend(cookie.to_be_bytes());
 }
 
-fn chunk_header(out: &mut Vec<u8>, kind: ChunkKind, cookie: u64, is_last: bool, length: usize) {
-    let length = u32::try_from(length).expect("a chunk is at most the largest payload and its fields");
-    out.extend(CHUNK_MAGIC.to_be_bytes());
-    out.extend(u16::from(is_last).to_be_bytes());
-    out.extend((kind as u16).to_be_bytes());
-    out.extend(cookie.to_be_bytes());
-    out.extend(length.to_be_bytes());
-}
+/// Writes replies in one style.
+impl Style {
+    fn chunk_header(
+        self,
+        out: &mut Vec<u8>,
+        request: &Request,
+        kind: ChunkKind,
+        is_last: bool,
+        length: usize,
+    ) {
+        let length = u32::try_from(length).expect("a chunk is at most the largest payload and its fields");
+        let magic = if self == Style::Extended { EXTENDED_CHUNK_MAGIC } else { CHUNK_MAGIC };
+        out.extend(magic.to_be_bytes());
+        out.extend(u16::from(is_last).to_be_bytes());
+        out.extend((kind as u16).to_be_bytes());
+        out.extend(request.cookie.to_be_bytes());
+        if self == Style::Extended {
+            out.extend(request.offset.to_be_bytes());
+            out.extend(u64::from(length).to_be_bytes());
+        } else {
+            out.extend(length.to_be_bytes());
+        }
+    }
 
-/// The last chunk of a reply, if nothing more is to say than that it is complete.
-pub(crate) fn done_chunk(out: &mut Vec<u8>, cookie: u64) {
-    chunk_header(out, ChunkKind::None, cookie, true, 0);
-}
+    /// The whole reply to a request that was done and has nothing to tell.
+    pub(crate) fn done(self, out: &mut Vec<u8>, request: &Request) {
+        match self {
+            Style::Structured if request.command == Command::Read => {
+                self.chunk_header(out, request, ChunkKind::None, true, 0);
+            }
+            Style::Simple | Style::Structured => simple_reply(out, request.cookie, None),
+            Style::Extended => self.chunk_header(out, request, ChunkKind::None, true, 0),
+        }
+    }
 
-/// What precedes `length` bytes that were read at `offset`.
-pub(crate) fn data_chunk_header(out: &mut Vec<u8>, cookie: u64, is_last: bool, offset: u64, length: usize) {
-    chunk_header(out, ChunkKind::OffsetData, cookie, is_last, 8 + length);
-    out.extend(offset.to_be_bytes());
-}
+    /// What precedes the `length` bytes that were read.
+    pub(crate) fn data_header(self, out: &mut Vec<u8>, request: &Request, length: usize) {
+        match self {
+            Style::Simple => simple_reply(out, request.cookie, None),
+            Style::Structured | Style::Extended => {
+                self.chunk_header(out, request, ChunkKind::OffsetData, true, 8 + length);
+                out.extend(request.offset.to_be_bytes());
+            }
+        }
+    }
 
-/// The last chunk of a reply to a request that failed.
-pub(crate) fn error_chunk(out: &mut Vec<u8>, cookie: u64, errno: Errno, message: &str) {
-    let message = &message[..message.floor_char_boundary(STRING_MAX)];
-    chunk_header(out, ChunkKind::Error, cookie, true, 6 + message.len());
-    out.extend((errno as u32).to_be_bytes());
-    out.extend(u16::try_from(message.len()).expect("cut to 4096 bytes").to_be_bytes());
-    out.extend(message.as_bytes());
+    /// The whole reply to a request that failed.
+    pub(crate) fn error(self, out: &mut Vec<u8>, request: &Request, errno: Errno, message: &str) {
+        if self == Style::Simple {
+            return simple_reply(out, request.cookie, Some(errno));
+        }
+        let message = &message[..message.floor_char_boundary(STRING_MAX)];
+        self.chunk_header(out, request, ChunkKind::Error, true, 6 + message.len());
+        out.extend((errno as u32).to_be_bytes());
+        out.extend(u16::try_from(message.len()).expect("cut to 4096 bytes").to_be_bytes());
+        out.extend(message.as_bytes());
+    }
+
+    /// The whole reply to a block status request.
+    pub(crate) fn block_status(self, out: &mut Vec<u8>, request: &Request, extents: &[Extent]) {
+        const HOLE_AND_ZERO: u32 = 3;
+        let state = |extent: &Extent| if extent.is_data { 0 } else { HOLE_AND_ZERO };
+        if self == Style::Extended {
+            self.chunk_header(out, request, ChunkKind::BlockStatusExtended, true, 8 + 16 * extents.len());
+            out.extend(ALLOCATION_ID.to_be_bytes());
+            out.extend(u32::try_from(extents.len()).expect("extents are bounded").to_be_bytes());
+            for extent in extents {
+                out.extend(extent.length.to_be_bytes());
+                out.extend(u64::from(state(extent)).to_be_bytes());
+            }
+        } else {
+            self.chunk_header(out, request, ChunkKind::BlockStatus, true, 4 + 8 * extents.len());
+            out.extend(ALLOCATION_ID.to_be_bytes());
+            for extent in extents {
+                let length = u32::try_from(extent.length).expect("within a request with a 32-bit length");
+                out.extend(length.to_be_bytes());
+                out.extend(state(extent).to_be_bytes());
+            }
+        }
+    }
 }
 
 /// A range that is all data or all hole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent {
-    pub(crate) length: u32,
+    pub(crate) length: u64,
     pub(crate) is_data: bool,
 }
 
-/// The only chunk of a block status reply.
-pub(crate) fn block_status_chunk(out: &mut Vec<u8>, cookie: u64, extents: &[Extent]) {
-    const HOLE_AND_ZERO: u32 = 3;
-    chunk_header(out, ChunkKind::BlockStatus, cookie, true, 4 + 8 * extents.len());
-    out.extend(ALLOCATION_ID.to_be_bytes());
-    for extent in extents {
-        out.extend(extent.length.to_be_bytes());
-        out.extend(if extent.is_data { 0 } else { HOLE_AND_ZERO }.to_be_bytes());
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn bytes_of(flags: u16, command: u16, offset: u64, length: u32) -> [u8; REQUEST_LEN] {
-        let mut bytes = REQUEST_MAGIC.to_be_bytes().to_vec();
-        bytes.extend(flags.to_be_bytes());
-        bytes.extend(command.to_be_bytes());
-        bytes.extend(7_u64.to_be_bytes());
-        bytes.extend(offset.to_be_bytes());
-        bytes.extend(length.to_be_bytes());
-        bytes.try_into().unwrap()
-    }
-
-    #[test]
-    fn a_request_is_what_its_bytes_say() {
-        let request = Request::decode(&bytes_of(1, 1, 4096, 512)).unwrap();
-        assert_eq!(request.command, Command::Write);
-        assert_eq!((request.flags, request.cookie, request.end()), (CommandFlags::FUA, 7, Some(4608)));
-    }
-
-    #[test]
-    fn flags_and_commands_without_meaning_are_kept_for_the_answer() {
-        let request = Request::decode(&bytes_of(1 << 9, 77, 0, 0)).unwrap();
-        assert_eq!(request.command, Command::Unknown(77));
-        assert!(!request.command.allowed_flags().contains(request.flags));
-    }
-
-    #[test]
-    fn a_range_past_64_bits_has_no_end() {
-        assert_eq!(Request::decode(&bytes_of(0, 0, u64::MAX, 2)).unwrap().end(), None);
-    }
-
-    #[test]
-    fn a_wrong_magic_is_an_error() {
-        let mut bytes = bytes_of(0, 0, 0, 0);
-        bytes[0] ^= 1;
-        assert_eq!(Request::decode(&bytes), Err(Malformed::Magic(0x2460_9513)));
-    }
-
-    #[test]
-    fn a_long_error_message_is_cut_between_characters() {
-        let mut out = Vec::new();
-        error_chunk(&mut out, 1, Errno::InputOutput, &"é".repeat(STRING_MAX));
-        assert_eq!(out.len(), 20 + 6 + STRING_MAX);
-        let odd = format!("x{}", "é".repeat(STRING_MAX));
-        out.clear();
-        error_chunk(&mut out, 1, Errno::InputOutput, &odd);
-        assert_eq!(out.len(), 20 + 6 + STRING_MAX - 1);
-    }
-
-    #[test]
-    fn a_block_status_chunk_lists_lengths_and_states() {
-        let mut out = Vec::new();
-        block_status_chunk(
-            &mut out,
-            9,
-            &[Extent { length: 4096, is_data: true }, Extent { length: 8192, is_data: false }],
-        );
-        assert_eq!(out[4..8], [0, 1, 0, 5]);
-        assert_eq!(out[16..24], [0, 0, 0, 20, 0, 0, 0, 1]);
-        assert_eq!(out[24..], [0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0, 0, 0, 3]);
-    }
-}
+mod tests;
