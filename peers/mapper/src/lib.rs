@@ -12,11 +12,13 @@
 
 use std::path::Path;
 
-use peer::{Common, Stop};
+use peer::{Common, Effects, Peer, Stop};
 use volume::BootId;
 use xseg::{PortNumber, Reserve, Segment};
 
 mod asked;
+mod census;
+mod collect;
 mod commit;
 mod config;
 mod create;
@@ -31,6 +33,7 @@ mod listing;
 mod loading;
 mod lock;
 mod mapper;
+mod marks;
 mod open;
 mod parallel;
 mod punch;
@@ -92,6 +95,11 @@ fn serve_booted(
         mapper::Mapper::new(effects, config, &common.node, boot)
     })?;
     Ok(())
+}
+
+/// The mapper of one port, for who drives it himself, as a simulation does. `boot` tells starts of the machine apart.
+pub fn mapper(effects: Effects, config: &Config, node: &str, boot: [u8; 16]) -> impl Peer + use<> {
+    mapper::Mapper::new(effects, config, node, BootId(boot))
 }
 
 fn boot_id(path: &Path) -> std::io::Result<BootId> {

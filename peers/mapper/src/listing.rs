@@ -113,7 +113,7 @@ fn cut(text: String) -> String {
 }
 
 /// Where to go on after a page that ends in `last`: past all nodes, or all logs, of the same volume.
-fn after_page(last: &[u8]) -> Vec<u8> {
+pub(crate) fn after_page(last: &[u8]) -> Vec<u8> {
     let parsed = std::str::from_utf8(last).map_or(ParsedName::Other, ParsedName::parse);
     match parsed {
         ParsedName::Node { .. } | ParsedName::Log { .. } | ParsedName::Block { .. } => {

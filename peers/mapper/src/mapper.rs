@@ -1,8 +1,14 @@
 //! The mapper as a peer: a set of conversations.
 
-use std::{cell::Cell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
-use peer::{Effects, Event, Peer, tasks::Tasks};
+use peer::{
+    Effects, Event, Peer,
+    tasks::{Gate, Tasks},
+};
 use volume::BootId;
 use xseg::PortNumber;
 
@@ -33,7 +39,9 @@ impl Mapper {
             tasks,
             volumes: Volumes::new(config.map_cache_bytes),
             boot,
-            breath: std::cell::RefCell::default(),
+            breath: RefCell::default(),
+            collecting: Gate::default(),
+            collection: RefCell::default(),
             stopping: Signal::default(),
             giving_up,
         })

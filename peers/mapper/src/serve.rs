@@ -29,6 +29,7 @@ impl Service {
     pub(crate) async fn perform(&self, asked: &Asked) -> Result<Answer, Failure> {
         match asked.op {
             Op::List => return self.list(asked).await,
+            Op::Collect => return self.collect(asked).await,
             Op::Info => return self.info(asked).await,
             _ => {}
         }

@@ -2,11 +2,12 @@
 
 use std::{cell::RefCell, future::pending, rc::Rc};
 
-use peer::tasks::Tasks;
+use peer::tasks::{Gate, Tasks};
 use protocol::{ErrorKind, Failure};
 use volume::{BootId, ObjectName};
 
 use crate::{
+    collect,
     loading::Found,
     parallel::Signal,
     session::Session,
@@ -23,6 +24,9 @@ pub(crate) struct Service {
     pub(crate) boot: BootId,
     /// Given at the next turn of the loop.
     pub(crate) breath: RefCell<Signal>,
+    /// One collection at a time.
+    pub(crate) collecting: Gate,
+    pub(crate) collection: collect::Kept,
     /// The mapper is to stop: nobody goes on waiting for a lock.
     pub(crate) stopping: Signal,
     /// It took too long to stop: what is still under way is given up.

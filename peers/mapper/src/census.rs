@@ -1,0 +1,181 @@
+//! Which volumes there are, for a collection.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashSet},
+};
+
+use protocol::{ErrorKind, Failure};
+use volume::{Header, MAGIC, NodeRef, ObjectName, ParsedName, ROOT_BYTES, Root, RootState, VolumeId};
+
+use crate::{
+    failure::InVolume,
+    loading::is_reserved,
+    parallel,
+    store_calls::{Place, Stores},
+};
+
+/// All that was there at one moment: what came later is no collector's business.
+#[derive(Debug, Default)]
+pub(crate) struct Census {
+    /// Ids that had been given to a volume.
+    ids: HashSet<VolumeId>,
+    /// Each tree that was seen, once.
+    trees: Vec<Root>,
+    tops: HashSet<NodeRef>,
+    /// What is said of the objects of an id: of a live root, or of what is left of a deleted one.
+    owners: BTreeMap<VolumeId, Vec<Root>>,
+}
+
+/// What a census says of an object.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It may have come after the census, or is about to be used.
+    Protected,
+    /// It is in use if a tree refers to it.
+    Candidate,
+    /// As `Candidate`, if the volume that its id was drawn for has not come since.
+    Ownerless(VolumeId),
+}
+
+impl Census {
+    /// The trees that may refer to objects.
+    pub(crate) fn trees(&self) -> &[Root] {
+        &self.trees
+    }
+
+    /// What is to become of an object, apart from trees that refer to it.
+    pub(crate) fn standing(&self, name: &ParsedName) -> Standing {
+        let owner = match name {
+            ParsedName::Block { owner, .. }
+            | ParsedName::Node { owner, .. }
+            | ParsedName::Log { owner, .. } => *owner,
+            ParsedName::Id(_)
+            | ParsedName::LegacyBlock { .. }
+            | ParsedName::LegacyTable { .. }
+            | ParsedName::Other => return Standing::Protected,
+        };
+        if !self.ids.contains(&owner) {
+            return Standing::Protected;
+        }
+        match self.owners.get(&owner) {
+            None => Standing::Ownerless(owner),
+            Some(roots) if roots.iter().any(|root| is_protected_by(root, name)) => Standing::Protected,
+            Some(_) => Standing::Candidate,
+        }
+    }
+
+    fn add(&mut self, root: Root) {
+        if root.id != VolumeId(0) {
+            self.owners.entry(root.id).or_default().push(root.clone());
+        }
+        let top = root.top.filter(|_| root.state.is_live());
+        if top.is_some_and(|top| self.tops.insert(top)) {
+            self.trees.push(root);
+        }
+    }
+}
+
+/// Of a deleted volume nothing is in use, but one that was made in its place goes on with its numbers.
+fn is_protected_by(root: &Root, name: &ParsedName) -> bool {
+    if root.state.is_live() {
+        return root.protects(name);
+    }
+    match name {
+        ParsedName::Block { written_at, .. } => *written_at > root.generation,
+        ParsedName::Node { checkpoint, .. } => *checkpoint > root.checkpoint,
+        ParsedName::Log { sequence, .. } => *sequence > root.log_sequence,
+        _ => true,
+    }
+}
+
+impl Stores {
+    /// Takes a census. Ids come first: a volume whose id is drawn later is not touched. Roots are read twice: a tree that is
+    /// handed on to a clone or a new name while its old root is deleted is seen at one of them.
+    ///
+    /// # Errors
+    /// `Corrupt` if the root of a volume cannot be read: what it uses is not known then.
+    pub(crate) async fn census(&self) -> Result<Census, Failure> {
+        let census = RefCell::new(Census { ids: self.ids().await?, ..Census::default() });
+        for _ in 0..2 {
+            let mut after = Vec::new();
+            loop {
+                let page = self.list(Place::Maps, &[], &after).await?;
+                let names = page.names.iter().filter_map(|name| std::str::from_utf8(name).ok());
+                let names: Vec<_> =
+                    names.filter_map(ObjectName::new).filter(|name| !is_reserved(name)).collect();
+                self.count_roots(&census, &names).await?;
+                match page.names.last().filter(|_| page.more) {
+                    Some(last) => after = crate::listing::after_page(last),
+                    None => break,
+                }
+            }
+        }
+        Ok(census.into_inner())
+    }
+
+    async fn count_roots(&self, census: &RefCell<Census>, names: &[ObjectName]) -> Result<(), Failure> {
+        let mut names = names.iter();
+        parallel::each(|| {
+            names.next().map(|name| async move {
+                if let Some(root) = self.root_of_ours(name).await? {
+                    census.borrow_mut().add(root);
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// The root of version 3 under a name; what is anything else refers to nothing that we made.
+    async fn root_of_ours(&self, name: &ObjectName) -> Result<Option<Root>, Failure> {
+        let length = u64::try_from(ROOT_BYTES).unwrap_or(0);
+        let bytes = match self.read(name, 0, length).await {
+            Ok(bytes) => bytes,
+            Err(failure) if failure.kind == ErrorKind::NotFound => return Ok(None),
+            Err(failure) => return Err(failure),
+        };
+        if !bytes.starts_with(&MAGIC) {
+            return Ok(None);
+        }
+        match Header::decode(name, &bytes, None).in_volume(name)? {
+            Header::Root(root) => Ok(Some(root)),
+            Header::Legacy(_) => Ok(None),
+        }
+    }
+
+    /// All ids that were given to a volume.
+    async fn ids(&self) -> Result<HashSet<VolumeId>, Failure> {
+        let mut ids = HashSet::new();
+        let mut after = Vec::new();
+        loop {
+            let page = self.list(Place::Maps, b"i.", &after).await?;
+            let names = page.names.iter().filter_map(|name| std::str::from_utf8(name).ok());
+            ids.extend(names.filter_map(|name| match ParsedName::parse(name) {
+                ParsedName::Id(id) => Some(id),
+                _ => None,
+            }));
+            match page.names.last().filter(|_| page.more) {
+                Some(last) => after.clone_from(last),
+                None => return Ok(ids),
+            }
+        }
+    }
+
+    /// Whether the volume that an id was drawn for exists by now.
+    pub(crate) async fn has_come(&self, id: VolumeId) -> Result<bool, Failure> {
+        /// A volume's name has at most 82 bytes.
+        const NAME_BYTES: u64 = 256;
+        let bytes = match self.read(&ObjectName::id(id), 0, NAME_BYTES).await {
+            Ok(bytes) => bytes,
+            // Without its reservation nothing is known of it.
+            Err(failure) if failure.kind == ErrorKind::NotFound => return Ok(true),
+            Err(failure) => return Err(failure),
+        };
+        let length = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        let name = std::str::from_utf8(&bytes[..length]).ok().and_then(ObjectName::new);
+        let Some(name) = name else { return Ok(true) };
+        let root = self.root_of_ours(&name).await?;
+        Ok(root.is_some_and(|root| root.id == id && root.state != RootState::Moved))
+    }
+}

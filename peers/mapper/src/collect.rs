@@ -1,0 +1,349 @@
+//! Collect: deletes what no map refers to, while volumes are in use.
+//!
+//! A collection goes over the names of our objects in order, a bounded piece at a time: it takes a census, walks the trees
+//! and marks the names after the point it has reached, as many as fit in memory, and deletes those up to there that are not
+//! marked. So it needs no more memory for a larger store, only more walks. A step does a bounded amount of that. Between
+//! steps the marks are kept; if they are lost, the piece is begun again.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashSet},
+};
+
+use protocol::{Collected, ErrorKind, Failure, Flags, List, Message};
+use volume::{
+    BlockIndex, Checkpoint, Generation, LogSequence, NodeKey, ObjectName, ParsedName, VolumeId, Walk,
+};
+
+use crate::{
+    asked::{Answer, Asked},
+    census::{Census, Standing},
+    failure::{InVolume, invalid},
+    marks::{Key, Marks},
+    parallel,
+    service::Service,
+    store_calls::Place,
+};
+
+/// Most names marked at a time: 24 bytes each, twice while they are sorted. Few in tests, so that they see many pieces.
+const MARKS_MAX: usize = if cfg!(test) { 8 } else { 1 << 20 };
+/// Most nodes remembered as walked, so that what snapshots share is walked once: 24 bytes each. Beyond, it is walked again.
+const WALKED_MAX: usize = 1 << 20;
+/// Nodes read, or names looked at, in one step.
+const STEP_WORK: u64 = if cfg!(test) { 16 } else { 4096 };
+
+/// The kinds of objects, in the order in which they are gone over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Block,
+    Log,
+    Node,
+}
+
+impl Kind {
+    const ALL: [Kind; 3] = [Kind::Block, Kind::Log, Kind::Node];
+
+    fn prefix(self) -> &'static [u8] {
+        match self {
+            Kind::Block => b"b.",
+            Kind::Log => b"l.",
+            Kind::Node => b"n.",
+        }
+    }
+
+    fn place(self) -> Place {
+        match self {
+            Kind::Block => Place::Blocks,
+            Kind::Log | Kind::Node => Place::Maps,
+        }
+    }
+
+    fn next(self) -> Option<Kind> {
+        let at = Kind::ALL.iter().position(|kind| *kind == self)?;
+        Kind::ALL.get(at + 1).copied()
+    }
+}
+
+/// A piece of a collection that is under way.
+pub(crate) struct Collection {
+    kind: Kind,
+    /// The last name that was dealt with; empty at the beginning.
+    after: Vec<u8>,
+    census: Census,
+    marks: Marks,
+    walked: HashSet<Key>,
+    /// The tree to be walked next, and the walk through the one before.
+    walk: (usize, Option<Walk>),
+    is_marked: bool,
+}
+
+/// What one step found.
+#[derive(Default)]
+struct Tally {
+    seen: u64,
+    removed: u64,
+    removed_bytes: u64,
+}
+
+impl Service {
+    /// One step. Without the flag `FORCE` nothing is deleted, only counted. The answer says where to go on.
+    pub(crate) async fn collect(&self, asked: &Asked) -> Result<Answer, Failure> {
+        let argument: List = asked.argument()?;
+        let _one = self.collecting.enter().await;
+        let (kind, after) = point_of(&argument.after)?;
+        let kept = self.collection.take().filter(|kept| kept.kind == kind && kept.after == after);
+        let mut collection = match kept {
+            Some(kept) => kept,
+            None => self.new_piece(kind, after).await?,
+        };
+        let is_dry = !asked.flags.contains(Flags::FORCE);
+        let mut tally = Tally::default();
+        let resume = self.collect_some(&mut collection, is_dry, &mut tally).await?;
+        let Tally { seen, removed, removed_bytes } = tally;
+        if resume == Resume::Here {
+            let resume = Some(collection.point());
+            self.collection.replace(Some(collection));
+            return Ok(Answer::Argument(Collected { seen, removed, removed_bytes, resume }.encode()));
+        }
+        let resume = match resume {
+            Resume::Here | Resume::NewPiece => Some(collection.point()),
+            Resume::NextKind => kind.next().map(|next| next.prefix().to_vec()),
+        };
+        Ok(Answer::Argument(Collected { seen, removed, removed_bytes, resume }.encode()))
+    }
+
+    async fn new_piece(&self, kind: Kind, after: Vec<u8>) -> Result<Box<Collection>, Failure> {
+        let census = self.stores.census().await?;
+        let reached = std::str::from_utf8(&after).ok().and_then(|name| key_of(&ParsedName::parse(name)));
+        Ok(Box::new(Collection {
+            kind,
+            after,
+            census,
+            marks: Marks::new(reached, MARKS_MAX),
+            walked: HashSet::new(),
+            walk: (0, None),
+            // Nothing but the root refers to a log.
+            is_marked: kind == Kind::Log,
+        }))
+    }
+
+    async fn collect_some(
+        &self,
+        collection: &mut Collection,
+        is_dry: bool,
+        tally: &mut Tally,
+    ) -> Result<Resume, Failure> {
+        if !collection.is_marked {
+            return self.mark_some(collection).await;
+        }
+        while tally.seen < STEP_WORK {
+            let (kind, after) = (collection.kind, collection.after.clone());
+            let page = self.stores.list(kind.place(), kind.prefix(), &after).await?;
+            let Some(last) = page.names.last().cloned() else { return Ok(Resume::NextKind) };
+            tally.seen += u64::try_from(page.names.len()).unwrap_or(0);
+            let Sorted { garbage, is_all_known } = self.sort(collection, &page.names).await?;
+            self.remove(kind.place(), garbage, is_dry, tally).await?;
+            if !is_all_known {
+                // Up to there all names were dealt with, whether there are such objects or not.
+                let end = collection.marks.end().map(|end| name_of(kind, end));
+                collection.after = end.map_or(after, |end| end.as_bytes().to_vec());
+                return Ok(Resume::NewPiece);
+            }
+            collection.after = last;
+            if !page.more {
+                return Ok(Resume::NextKind);
+            }
+        }
+        Ok(Resume::Here)
+    }
+
+    /// Walks on through the trees.
+    async fn mark_some(&self, collection: &mut Collection) -> Result<Resume, Failure> {
+        for _ in 0..STEP_WORK {
+            let (tree, walk) = &mut collection.walk;
+            if let Some(node) = walk.as_ref().and_then(Walk::next_node) {
+                match self.mark_node(collection, node).await? {
+                    Marked::Yes => continue,
+                    Marked::Overtaken => return Ok(Resume::NewPiece),
+                }
+            }
+            let Some(root) = collection.census.trees().get(*tree) else {
+                collection.marks.settle();
+                collection.walked = HashSet::new();
+                collection.is_marked = true;
+                break;
+            };
+            *tree += 1;
+            *walk = Some(Walk::new(root));
+        }
+        Ok(Resume::Here)
+    }
+
+    /// Marks a node, or what it refers to.
+    async fn mark_node(&self, collection: &mut Collection, node: NodeKey) -> Result<Marked, Failure> {
+        let Collection { kind, marks, walked, walk: (_, Some(walk)), .. } = collection else {
+            return Ok(Marked::Yes);
+        };
+        let Some(name) = node.name() else { return Ok(Marked::Yes) };
+        let key = key_of(&ParsedName::parse(name.as_str()));
+        if *kind == Kind::Node {
+            key.into_iter().for_each(|key| marks.add(key));
+        }
+        let is_known = key.is_some_and(|key| walked.contains(&key));
+        if is_known || (*kind == Kind::Node && node.level == 0) {
+            walk.skip();
+            return Ok(Marked::Yes);
+        }
+        let bytes = match self.stores.read_whole(&name).await {
+            Err(failure) if failure.kind == ErrorKind::NotFound => return Ok(Marked::Overtaken),
+            other => other?,
+        };
+        if let Some(leaf) = walk.load(&bytes).in_volume(&name)?
+            && *kind == Kind::Block
+        {
+            let keys = leaf.object_names().filter_map(|block| key_of(&ParsedName::parse(block.as_str())));
+            keys.for_each(|key| marks.add(key));
+        }
+        if let Some(key) = key.filter(|_| walked.len() < WALKED_MAX) {
+            walked.insert(key);
+        }
+        Ok(Marked::Yes)
+    }
+
+    /// Which names of a page nothing refers to.
+    async fn sort(&self, collection: &Collection, names: &[Vec<u8>]) -> Result<Sorted, Failure> {
+        let mut sorted = Sorted { garbage: Vec::new(), is_all_known: true };
+        let mut come = BTreeMap::new();
+        for bytes in names {
+            let name = std::str::from_utf8(bytes).ok().and_then(ObjectName::new);
+            let Some(name) = name else { continue };
+            let parsed = ParsedName::parse(name.as_str());
+            let Some(key) = key_of(&parsed) else { continue };
+            let Some(is_marked) = collection.marks.contains(&key) else {
+                sorted.is_all_known = false;
+                break;
+            };
+            let is_garbage = match collection.census.standing(&parsed) {
+                Standing::Protected => false,
+                Standing::Candidate => !is_marked,
+                Standing::Ownerless(_) if is_marked => false,
+                // Asked after the page was read: whoever made the object had its root before.
+                Standing::Ownerless(id) => match come.get(&id) {
+                    Some(has_come) => !has_come,
+                    None => {
+                        let has_come = self.stores.has_come(id).await?;
+                        come.insert(id, has_come);
+                        !has_come
+                    }
+                },
+            };
+            if is_garbage {
+                sorted.garbage.push(name);
+            }
+        }
+        Ok(sorted)
+    }
+
+    async fn remove(
+        &self,
+        place: Place,
+        garbage: Vec<ObjectName>,
+        is_dry: bool,
+        tally: &mut Tally,
+    ) -> Result<(), Failure> {
+        let sum = RefCell::new((0_u64, 0_u64));
+        let sums = &sum;
+        let mut names = garbage.iter();
+        parallel::each(|| {
+            names.next().map(|name| async move {
+                let size = match self.stores.size(place, name).await {
+                    Err(failure) if failure.kind == ErrorKind::NotFound => return Ok(()),
+                    other => other?,
+                };
+                if !is_dry {
+                    self.stores.delete(place, name, None).await?;
+                }
+                let mut sums = sums.borrow_mut();
+                *sums = (sums.0 + 1, sums.1.saturating_add(size));
+                Ok::<(), Failure>(())
+            })
+        })
+        .await?;
+        let (removed, bytes) = sum.into_inner();
+        tally.removed += removed;
+        tally.removed_bytes = tally.removed_bytes.saturating_add(bytes);
+        Ok(())
+    }
+}
+
+enum Marked {
+    Yes,
+    /// A volume in use has replaced the node since the census, or was deleted.
+    Overtaken,
+}
+
+struct Sorted {
+    garbage: Vec<ObjectName>,
+    /// Whether marks tell of all names of the page.
+    is_all_known: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Resume {
+    /// With the same marks.
+    Here,
+    /// With a new census and new marks.
+    NewPiece,
+    NextKind,
+}
+
+impl Collection {
+    /// Where to go on: the last name dealt with, or the prefix of the kind.
+    fn point(&self) -> Vec<u8> {
+        if self.after.is_empty() { self.kind.prefix().to_vec() } else { self.after.clone() }
+    }
+}
+
+/// The kind and the name that a resume point stands for; the beginning, if it is empty.
+fn point_of(resume: &[u8]) -> Result<(Kind, Vec<u8>), Failure> {
+    if resume.is_empty() {
+        return Ok((Kind::Block, Vec::new()));
+    }
+    let kind = Kind::ALL.into_iter().find(|kind| resume.starts_with(kind.prefix()));
+    let kind = kind.ok_or_else(|| invalid("this is no point at which a collection goes on"))?;
+    let after = if resume == kind.prefix() { Vec::new() } else { resume.to_vec() };
+    Ok((kind, after))
+}
+
+/// A node's place has fewer bits: there are less than 2^56 blocks.
+const LEVEL_SHIFT: u32 = 56;
+
+fn key_of(name: &ParsedName) -> Option<Key> {
+    match *name {
+        ParsedName::Block { owner, written_at, index } => Some([owner.0, written_at.0, index.0]),
+        ParsedName::Node { owner, checkpoint, level, index } => {
+            Some([owner.0, checkpoint.0, u64::from(level) << LEVEL_SHIFT | index])
+        }
+        ParsedName::Log { owner, sequence } => Some([owner.0, sequence.0, 0]),
+        ParsedName::Id(_)
+        | ParsedName::LegacyBlock { .. }
+        | ParsedName::LegacyTable { .. }
+        | ParsedName::Other => None,
+    }
+}
+
+fn name_of(kind: Kind, key: Key) -> ObjectName {
+    let [owner, at, place] = key;
+    match kind {
+        Kind::Block => ObjectName::block(VolumeId(owner), Generation(at), BlockIndex(place)),
+        Kind::Log => ObjectName::log(VolumeId(owner), LogSequence(at)),
+        Kind::Node => {
+            let [level, ..] = place.to_be_bytes();
+            let index = place & ((1 << LEVEL_SHIFT) - 1);
+            ObjectName::node(VolumeId(owner), Checkpoint(at), level, index)
+        }
+    }
+}
+
+/// Kept between steps.
+pub(crate) type Kept = RefCell<Option<Box<Collection>>>;
