@@ -63,9 +63,19 @@ impl<T> Engine<T> {
     /// # Errors
     /// [`Error`] by the setting that cannot work.
     pub fn new(config: &Config, nr_ops: usize, wake: Wake) -> std::result::Result<Self, Error> {
+        Self::with_kernel(config, nr_ops, wake, true)
+    }
+
+    /// As `new`, on a kernel that can wait for a futex in a ring, or on an older one.
+    pub(crate) fn with_kernel(
+        config: &Config,
+        nr_ops: usize,
+        wake: Wake,
+        has_futex: bool,
+    ) -> std::result::Result<Self, Error> {
         config.check(nr_ops)?;
         let objects = Arc::new(prepare(config)?);
-        let (ring, notifier) = make_ring(config.io, nr_ops, &wake)?;
+        let (ring, notifier) = make_ring(config.io, nr_ops, &wake, has_futex)?;
         let (sender, ended) = unbounded();
         let hands = Hands { objects: objects.clone(), ended: sender, wake };
         Ok(Self {
@@ -381,12 +391,13 @@ fn make_ring(
     io: Io,
     nr_ops: usize,
     wake: &Wake,
+    has_futex: bool,
 ) -> std::result::Result<(Option<Ring>, Option<Notifier>), Error> {
     if io == Io::Threads {
         return Ok((None, None));
     }
     let entries = u32::try_from(nr_ops).unwrap_or(u32::MAX);
-    let made = Ring::new(entries, true).and_then(|ring| {
+    let made = Ring::new(entries, has_futex).and_then(|ring| {
         let notifier =
             if ring.can_wait_for_futex() { None } else { Some(Notifier::start(&ring, wake.clone())?) };
         Ok((Some(ring), notifier))

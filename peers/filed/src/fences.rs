@@ -91,7 +91,7 @@ impl Pass {
     /// None if the lock is just being changed.
     fn begin(known: &Arc<Known>) -> Option<Self> {
         let mut running = known.running();
-        // Where the filesystem has no such locks, the window of docs/formats.md#fencing stays open.
+        // Where the filesystem has no such locks, the window of docs/formats.md (Fencing) stays open.
         if *running == 0
             && rustix::fs::flock(&known.file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
         {
@@ -117,5 +117,53 @@ impl Drop for Pass {
 impl Known {
     fn running(&self) -> MutexGuard<'_, u32> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::legacy_locks::LegacyLocks;
+    use crate::root::Root;
+
+    fn locks(directory: &tempfile::TempDir) -> Locks {
+        Locks::new(Root::open(directory.path()).unwrap(), LegacyLocks::None)
+    }
+
+    #[test]
+    fn a_lock_is_not_reported_broken_while_a_fenced_write_runs() {
+        let directory = tempfile::tempdir().unwrap();
+        let (ours, theirs) = (locks(&directory), locks(&directory));
+        let (lock, fences) = (ObjectName::new("volume").unwrap(), Fences::new(false));
+        let fence = Fence { lock: lock.clone(), number: ours.acquire(&lock, "a", "", false).unwrap() };
+        let pass = fences.enter(&ours, &fence).unwrap();
+        let has_ended = AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            let breaking = threads.spawn(|| {
+                theirs.release(&lock, "b", true, false).unwrap();
+                has_ended.load(Ordering::SeqCst)
+            });
+            // Once the lock is being broken no other write may begin, though this one goes on.
+            while fences.enter(&ours, &fence).is_ok() {
+                std::thread::yield_now();
+            }
+            has_ended.store(true, Ordering::SeqCst);
+            drop(pass);
+            assert!(breaking.join().unwrap(), "broken while a write was running");
+        });
+    }
+
+    #[test]
+    fn the_records_kept_open_are_bounded() {
+        let directory = tempfile::tempdir().unwrap();
+        let (locks, fences) = (locks(&directory), Fences::new(false));
+        for number in 0..KNOWN_MAX + 10 {
+            let lock = ObjectName::new(format!("volume {number}")).unwrap();
+            let number = locks.acquire(&lock, "a", "", false).unwrap();
+            drop(fences.enter(&locks, &Fence { lock, number }).unwrap());
+        }
+        assert!(fences.known().len() <= KNOWN_MAX);
     }
 }

@@ -1,6 +1,6 @@
 //! A store on files with a thread of its own, for callers in the same process.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -41,6 +41,10 @@ impl Files {
     /// # Errors
     /// [`Error`] by the setting that cannot work.
     pub fn open(config: &Config, nr_ops: usize) -> Result<Self, Error> {
+        Self::open_on_kernel(config, nr_ops, true)
+    }
+
+    fn open_on_kernel(config: &Config, nr_ops: usize, has_futex: bool) -> Result<Self, Error> {
         let (orders, arrived) = unbounded();
         let (opened, result) = bounded(1);
         let bell = Bell::default();
@@ -48,7 +52,7 @@ impl Files {
         let builder = std::thread::Builder::new().name("filed".into());
         let serve = move || {
             let wake_bell = own_bell.clone();
-            match Engine::new(&config, nr_ops, std::sync::Arc::new(move || wake_bell.ring())) {
+            match Engine::with_kernel(&config, nr_ops, Arc::new(move || wake_bell.ring()), has_futex) {
                 Ok(engine) => {
                     let _is_awaited = opened.send(Ok(()));
                     Serving { engine, arrived, bell: own_bell, nr_ops, is_stopping: false }.run();
@@ -173,6 +177,27 @@ impl Serving {
         self.engine.submit();
         if !self.engine.has_news() {
             self.bell.sleep(LONGEST_SLEEP);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Io;
+
+    /// Linux before 6.7: transfers end on the ring, requests arrive on a futex, and no sleep covers both.
+    #[test]
+    fn every_claim_holds_where_the_ring_cannot_wait_for_a_futex() {
+        for direct in [false, true] {
+            let directory = tempfile::tempdir().unwrap();
+            let config = Config { direct, fdcache: 3, nr_threads: 2, ..Config::new(directory.path()) };
+            let ring = Files::open_on_kernel(&Config { io: Io::Uring, ..config.clone() }, 4, false);
+            if ring.is_err() {
+                eprintln!("skipped: the kernel refuses io_uring");
+                return;
+            }
+            store::conformance::run(|| Files::open_on_kernel(&config, 4, false).unwrap());
         }
     }
 }

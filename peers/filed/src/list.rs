@@ -1,10 +1,11 @@
 //! Names of all objects below a directory, a page at a time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::FileType;
 use store::{ErrorKind, ObjectName, Page};
@@ -23,21 +24,78 @@ struct Smallest<'a> {
     more: bool,
 }
 
-/// The first names after `after` that begin with `prefix`.
-pub(crate) fn list(
+/// Lists a store. Pages that follow each other come from one walk.
+#[derive(Default)]
+pub(crate) struct Lister {
+    ahead: Mutex<Option<Ahead>>,
+}
+
+/// Names found by an earlier walk, for whoever goes on where it ended.
+struct Ahead {
+    prefix: Vec<u8>,
+    after: Vec<u8>,
+    names: VecDeque<Vec<u8>>,
+    more: bool,
+}
+
+/// How many bytes of names one walk keeps for later pages.
+const AHEAD_BYTES: usize = 16 << 20;
+
+impl Lister {
+    /// The first names after `after` that begin with `prefix`.
+    pub(crate) fn list(
+        &self,
+        root: &Root,
+        has_legacy: bool,
+        (prefix, after, max_bytes): (&[u8], &[u8], usize),
+        stop: &AtomicBool,
+    ) -> Result<Page> {
+        let kept = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let is_next =
+            |ahead: &Ahead| ahead.prefix == prefix && ahead.after == after && !ahead.names.is_empty();
+        let mut ahead = match kept.filter(is_next) {
+            Some(ahead) => ahead,
+            None => walk(root, has_legacy, (prefix, after, max_bytes.max(AHEAD_BYTES)), stop)?,
+        };
+        let page = ahead.take_page(max_bytes)?;
+        if page.more
+            && let Some(last) = page.names.last()
+        {
+            ahead.after.clone_from(last);
+            *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(ahead);
+        }
+        Ok(page)
+    }
+}
+
+impl Ahead {
+    fn take_page(&mut self, max_bytes: usize) -> Result<Page> {
+        let (mut names, mut bytes) = (Vec::new(), 0);
+        while let Some(name) = self.names.front()
+            && bytes + name.len() + Page::NAME_COST <= max_bytes
+        {
+            bytes += name.len() + Page::NAME_COST;
+            names.extend(self.names.pop_front());
+        }
+        let more = self.more || !self.names.is_empty();
+        if names.is_empty() && more {
+            return Err(ErrorKind::Invalid.into());
+        }
+        Ok(Page { names, more })
+    }
+}
+
+fn walk(
     root: &Root,
     has_legacy: bool,
     (prefix, after, max_bytes): (&[u8], &[u8], usize),
     stop: &AtomicBool,
-) -> Result<Page> {
+) -> Result<Ahead> {
     let smallest = Smallest { prefix, after, max_bytes, bytes: 0, names: BTreeSet::new(), more: false };
     let mut walk = Walk { root, has_legacy, stop, smallest };
     walk.level(&PathBuf::new(), 0)?;
     let Smallest { names, more, .. } = walk.smallest;
-    if names.is_empty() && more {
-        return Err(ErrorKind::Invalid.into());
-    }
-    Ok(Page { names: names.into_iter().collect(), more })
+    Ok(Ahead { prefix: prefix.into(), after: after.into(), names: names.into_iter().collect(), more })
 }
 
 struct Walk<'a> {

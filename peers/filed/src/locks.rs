@@ -290,3 +290,81 @@ fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn locks(directory: &tempfile::TempDir) -> Locks {
+        Locks::new(Root::open(directory.path()).unwrap(), LegacyLocks::None)
+    }
+
+    fn name() -> ObjectName {
+        ObjectName::new("volume").unwrap()
+    }
+
+    fn record(owner: &str, number: u64) -> Record {
+        let owner = owner.to_owned();
+        Record { is_held: true, number, since_unix_ms: 1, owner, description: String::new() }
+    }
+
+    #[test]
+    fn history_is_bounded() {
+        let directory = tempfile::tempdir().unwrap();
+        let locks = locks(&directory);
+        for _ in 0..HISTORY {
+            locks.acquire(&name(), "a", "", false).unwrap();
+            locks.release(&name(), "a", false, false).unwrap();
+        }
+        let versions = locks.versions(&lock_path(&name())).unwrap();
+        assert_eq!((versions.last(), versions.len() as u64), (Some(&(2 * HISTORY)), HISTORY));
+    }
+
+    #[test]
+    fn whoever_slept_through_all_of_history_has_not_changed_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let locks = locks(&directory);
+        for _ in 0..HISTORY {
+            locks.acquire(&name(), "a", "", false).unwrap();
+            locks.release(&name(), "a", false, false).unwrap();
+        }
+        let number = locks.acquire(&name(), "a", "", false).unwrap();
+        // It saw version 1, and wants to make version 2 now.
+        assert!(!locks.append(&lock_path(&name()), 2, &record("sleeper", 2)).unwrap());
+        assert_eq!(locks.acquire(&name(), "a", "", false).unwrap(), number);
+        assert_eq!(locks.acquire(&name(), "sleeper", "", false).unwrap_err().kind(), ErrorKind::Busy);
+    }
+
+    #[test]
+    fn whoever_slept_through_one_change_begins_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let locks = locks(&directory);
+        locks.acquire(&name(), "a", "", false).unwrap();
+        assert!(!locks.append(&lock_path(&name()), 1, &record("sleeper", 1)).unwrap());
+        assert_eq!(locks.info(&name()).unwrap().owner.as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn the_next_change_ends_what_a_dead_maker_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let locks = locks(&directory);
+        locks.acquire(&name(), "a", "", false).unwrap();
+        let before = locks.current(&name()).unwrap().record.unwrap().1;
+        // It died between linking its record and emptying the one before.
+        assert!(locks.append(&lock_path(&name()), 2, &record("b", 2)).unwrap());
+        assert!(rustix::fs::fstat(&before).unwrap().st_size > 0);
+        assert_eq!(locks.acquire(&name(), "b", "", false).unwrap(), 2);
+        assert_eq!(rustix::fs::fstat(&before).unwrap().st_size, 0);
+    }
+
+    #[test]
+    fn a_damaged_record_is_corrupt_not_free() {
+        let directory = tempfile::tempdir().unwrap();
+        let locks = locks(&directory);
+        locks.acquire(&name(), "a", "", false).unwrap();
+        let path = directory.path().join(version_path(&lock_path(&name()), 1));
+        std::fs::write(path, "this was a record").unwrap();
+        assert_eq!(locks.acquire(&name(), "b", "", true).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(locks.info(&name()).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+}

@@ -13,7 +13,7 @@ use crate::fences::{Fences, Pass};
 use crate::handle::{DIRECT_ALIGNMENT, Handle, Opening};
 use crate::hash::hash;
 use crate::layout::object_path;
-use crate::list::list;
+use crate::list::Lister;
 use crate::locks::Locks;
 use crate::ring::Region;
 use crate::root::Root;
@@ -25,6 +25,7 @@ pub(crate) struct Objects {
     pub(crate) locks: Locks,
     pub(crate) fences: Fences,
     pub(crate) copier: Copier,
+    pub(crate) lister: Lister,
     /// Set when long work shall end early because the process ends.
     pub(crate) stop: AtomicBool,
 }
@@ -106,7 +107,12 @@ impl Objects {
             StoreOperation::Flush => self.root.sync_all()?,
             StoreOperation::List { prefix, after, max_bytes } => {
                 let wanted = (prefix.as_slice(), after.as_slice(), *max_bytes);
-                return Ok(StoreReply::Names(list(&self.root, self.opening.has_legacy, wanted, &self.stop)?));
+                return Ok(StoreReply::Names(self.lister.list(
+                    &self.root,
+                    self.opening.has_legacy,
+                    wanted,
+                    &self.stop,
+                )?));
             }
             StoreOperation::Read { .. }
             | StoreOperation::Sync

@@ -17,6 +17,7 @@ use crate::fences::Fences;
 use crate::handle::Opening;
 use crate::layout::{MARKER, TEMP_DIRECTORY, is_hash_level};
 use crate::legacy_locks::LegacyLocks;
+use crate::list::Lister;
 use crate::locks::Locks;
 use crate::objects::Objects;
 use crate::process::Identity;
@@ -45,6 +46,7 @@ pub(crate) fn prepare(config: &Config) -> std::result::Result<Objects, Error> {
         locks: Locks::new(lock_root, legacy_locks(config, has_legacy)?),
         fences: Fences::new(config.shared),
         copier: Copier::default(),
+        lister: Lister::default(),
         stop: AtomicBool::new(false),
     })
 }
