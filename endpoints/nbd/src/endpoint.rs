@@ -13,7 +13,6 @@ use crate::{
 
 /// How long a detach waits for clients that have hung up and whose sessions are about to notice.
 const LAST_USER_PATIENCE: Duration = Duration::from_secs(1);
-
 /// How long a detach waits for the stack to write back and close.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
 /// The same when the role stops: what was not closed is still open after the restart, and no data depends on it.

@@ -85,6 +85,12 @@ impl Listener {
     }
 }
 
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 impl Doors {
     fn open(config: &Config) -> Result<Doors, Error> {
         let unix = config.socket.as_deref().map(UnixDoor::open).transpose()?;

@@ -151,14 +151,18 @@ impl Stream {
     /// Receives at least one byte; 0 at the end. One thread at a time.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            let received = match self {
-                Stream::Plain(socket) => (&**socket).read(buffer),
-                Stream::Tls(stream) => stream.receive(buffer),
-            };
-            match received {
+            match self.receive_once(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 received => return received,
             }
+        }
+    }
+
+    /// Waits for the client once. `Interrupted` if what came makes no plain byte yet.
+    fn receive_once(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(socket) => (&**socket).read(buffer),
+            Stream::Tls(stream) => stream.receive_once(buffer),
         }
     }
 
@@ -190,18 +194,17 @@ impl Stream {
 }
 
 impl TlsStream {
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    fn receive_once(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut inbound = lock(&self.inbound);
-        loop {
-            if let Some(count) = self.decrypted(buffer)? {
-                return Ok(count);
-            }
-            if inbound.is_empty() {
-                let count = (&*self.socket).read(&mut inbound.bytes)?;
-                inbound.refilled(count);
-            }
-            self.decrypt(&mut inbound)?;
+        if let Some(count) = self.decrypted(buffer)? {
+            return Ok(count);
         }
+        if inbound.is_empty() {
+            let count = (&*self.socket).read(&mut inbound.bytes)?;
+            inbound.refilled(count);
+        }
+        self.decrypt(&mut inbound)?;
+        self.decrypted(buffer)?.ok_or_else(|| io::ErrorKind::Interrupted.into())
     }
 
     fn receive_now(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
@@ -292,7 +295,7 @@ impl Timed<'_> {
 impl Read for Timed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.arm()?;
-        self.stream.receive(buffer)
+        self.stream.receive_once(buffer)
     }
 }
 

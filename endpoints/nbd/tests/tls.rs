@@ -6,9 +6,11 @@ mod stage;
 
 use std::{
     fs,
-    net::SocketAddr,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::{Command, Output},
+    time::Duration,
 };
 
 use stage::{Stage, pattern, run, tool};
@@ -38,6 +40,7 @@ fn make_certificates(directory: &Path) {
 fn stage(certificates: &Path, asks_clients: bool) -> (Stage, String) {
     let stage = Stage::with(|config| {
         config.socket = None;
+        config.handshake_timeout_s = 5;
         config.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
         config.tls_certificate = Some(certificates.join("server-cert.pem"));
         config.tls_key = Some(certificates.join("server-key.pem"));
@@ -83,6 +86,28 @@ fn where_clients_need_certificates_those_without_are_refused() {
     assert_eq!(size(&uri, certificates.path()).stdout, b"4194304\n");
     fs::remove_file(certificates.path().join("client-cert.pem")).unwrap();
     assert!(!size(&uri, certificates.path()).status.success());
+}
+
+#[test]
+fn a_handshake_of_single_bytes_ends_in_time() {
+    let Some(_) = tool("openssl") else { return };
+    let certificates = tempfile::tempdir().unwrap();
+    make_certificates(certificates.path());
+    let (_stage, uri) = stage(certificates.path(), false);
+    let address = uri.trim_start_matches("nbds://").trim_end_matches("/disk");
+    let mut slow = TcpStream::connect(address).unwrap();
+    slow.read_exact(&mut [0; 18]).unwrap();
+    slow.write_all(&[0, 0, 0, 3]).unwrap();
+    slow.write_all(b"IHAVEOPT\0\0\0\x05\0\0\0\0").unwrap();
+    slow.read_exact(&mut [0; 20]).unwrap();
+    slow.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    // A handshake record that is never whole.
+    let record = [0x16, 3, 1, 0x20, 0, 1, 0, 0x1f, 0xfc, 3, 3].into_iter().chain(std::iter::repeat(7));
+    let ended = record.take(600).any(|byte| {
+        let is_open = slow.write_all(&[byte]).is_ok();
+        !is_open || slow.read(&mut [0]).is_ok_and(|count| count == 0)
+    });
+    assert!(ended, "it was listened to for a minute");
 }
 
 #[test]
