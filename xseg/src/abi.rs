@@ -123,7 +123,7 @@ pub struct PortRecord {
     pub reserved: [u64; 6],
 }
 
-/// One request slot.
+/// One request slot. What every hand-over touches is in one cache line, what a server reads first in another.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Slot {
@@ -133,22 +133,22 @@ pub struct Slot {
     pub next: u32,
     /// Port into whose inbox the request goes while its phase is passing.
     pub to: u32,
-    /// Third part of the request's id, after its origin and incarnation.
-    pub serial: u64,
-    /// Incarnation of the origin that issued it.
-    pub incarnation: u32,
-    /// How often a server died over it.
-    pub attempts: u32,
-    /// Order in which the holder received it, times two; plus one once it was handed out.
-    pub order: u64,
+    /// When its holder received it, and how often an owner died over it: see docs/formats.md.
+    pub arrival: u64,
     /// Where the buffer begins, from the beginning of the arena.
     pub buffer_at: u64,
     /// Bytes in the buffer.
     pub buffer_bytes: u64,
-    /// Slot of the request whose buffer this one borrows, plus 1; 0 for none.
-    pub parent: u32,
+    /// Reply: bytes done.
+    pub serviced: u64,
+    /// Reply: 0 or the number of an error.
+    pub status: u32,
+    /// Reply: bytes used in `result`.
+    pub result_bytes: u32,
+    /// Ports the request came through: port + 1 | incarnation << 32.
+    pub path: [u64; PATH_ENTRIES],
     /// Zero.
-    pub reserved_control: u32,
+    pub reserved_path: u64,
     /// What to do.
     pub op: u32,
     /// How to do it.
@@ -165,18 +165,14 @@ pub struct Slot {
     pub fence: u64,
     /// What the request belongs to, for scheduling and tracing.
     pub flow: u64,
+    /// Third part of the request's id, after its origin and incarnation.
+    pub serial: u64,
+    /// Incarnation of the origin that issued it.
+    pub incarnation: u32,
+    /// Slot of the request whose buffer this one borrows, plus 1; 0 for none.
+    pub parent: u32,
     /// Zero.
-    pub reserved_request: [u64; 2],
-    /// Reply: 0 or the number of an error.
-    pub status: u32,
-    /// Reply: bytes used in `result`.
-    pub result_bytes: u32,
-    /// Reply: bytes done.
-    pub serviced: u64,
-    /// Zero.
-    pub reserved_reply: [u64; 6],
-    /// Ports the request came through: port + 1 | incarnation << 32.
-    pub path: [u64; PATH_ENTRIES],
+    pub reserved: [u64; 8],
     /// Name of what is operated on.
     pub target: [u8; TARGET_BYTES],
     /// Typed by the operation.
@@ -214,7 +210,7 @@ pub struct TraceEvent {
 const _: () = assert!(size_of::<Header>() == 128);
 const _: () = assert!(size_of::<Counters>() == 192 && offset_of!(Counters, tracing) == 64);
 const _: () = assert!(size_of::<PortRecord>() == 128 && offset_of!(PortRecord, owner) == 64);
-const _: () = assert!(size_of::<Slot>() == 1536 && offset_of!(Slot, op) == 64);
-const _: () = assert!(offset_of!(Slot, status) == 128 && offset_of!(Slot, path) == 192);
+const _: () = assert!(size_of::<Slot>() == 1536 && offset_of!(Slot, path) == 56);
+const _: () = assert!(offset_of!(Slot, op) == 128 && offset_of!(Slot, parent) == 188);
 const _: () = assert!(offset_of!(Slot, target) == 256 && offset_of!(Slot, result) == 1024);
 const _: () = assert!(size_of::<TraceEvent>() == 64);

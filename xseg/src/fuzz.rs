@@ -34,7 +34,7 @@ fn strike(segment: &Segment, random: &mut Random) {
         _ => (plan.request_table, plan.arena),
     };
     let words = crate::held::as_u64((end - start) / 8);
-    let mut place = |random: &mut Random| start + to_usize(random.below(words)) * 8;
+    let place = |random: &mut Random| start + to_usize(random.below(words)) * 8;
     let word = match random.below(4) {
         0 => random.below(u64::MAX),
         1 => random.below(40) | random.below(40) << 32,
@@ -109,7 +109,7 @@ fn handle(ports: &mut [Option<Port>], held: &mut VecDeque<(usize, Held)>, random
 
 fn play(seed: u64, calm: u64) {
     let mut random = Random(seed | 1);
-    for _ in 0..60 {
+    for _ in 0..20 {
         let segment = Segment::private(Geometry::new(9, 5, 64, 8 * SLAB_BYTES).unwrap()).unwrap();
         segment.set_trace(true);
         let mut ports = [None, None, None];

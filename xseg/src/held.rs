@@ -10,7 +10,7 @@ use crate::{
     local::Local,
     memory::RawBuffer,
     port::PortNumber,
-    state::{Holder, State},
+    state::{Arrival, Holder, State},
     sync::Ordering,
 };
 
@@ -64,7 +64,7 @@ impl Control {
             flow: word64(offset_of!(Slot, flow)),
             target_bytes: word32(offset_of!(Slot, target_bytes)),
             argument_bytes: word32(offset_of!(Slot, argument_bytes)),
-            attempts: word32(offset_of!(Slot, attempts)),
+            attempts: Arrival(word64(offset_of!(Slot, arrival))).attempts(),
             incarnation: word32(offset_of!(Slot, incarnation)),
             serial: word64(offset_of!(Slot, serial)),
             parent: word32(offset_of!(Slot, parent)),
@@ -99,8 +99,7 @@ impl Control {
         let set64 = |field, value| shared.slot64(slot, field).store(value, Ordering::Relaxed);
         set64(offset_of!(Slot, serial), self.serial);
         set32(offset_of!(Slot, incarnation), self.incarnation);
-        set32(offset_of!(Slot, attempts), 0);
-        set64(offset_of!(Slot, order), 0);
+        set64(offset_of!(Slot, arrival), 0);
         set32(offset_of!(Slot, op), u32::from(self.op));
         set32(offset_of!(Slot, flags), self.flags);
         set32(offset_of!(Slot, target_bytes), self.target_bytes);

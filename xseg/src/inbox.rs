@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::{
     abi::{INBOX_EMPTY, INBOX_FIRST, INBOX_SLEEPING},
     kill::step,
-    state::{Holder, Phase, State},
+    state::{Holder, Phase, State, is_reply},
     sync::{AtomicU32, AtomicU64, Ordering, fence},
 };
 
@@ -21,8 +21,12 @@ pub(crate) trait Cells {
     fn wake(&self, port: u32);
     /// Counts something that no correct peer writes.
     fn anomaly(&self);
-    /// Hints that this request is about to be read.
-    fn prefetch(&self, _slot: u32) {}
+    /// Hints that the words of the protocol in this slot are about to be read and written.
+    fn prefetch_control(&self, _slot: u32) {}
+    /// Hints that the request's fields are about to be read, or written anew if it comes home.
+    fn prefetch_request(&self, _slot: u32, _is_reply: bool) {}
+    /// Hints that the inbox is about to be emptied.
+    fn prefetch_inbox(&self, _port: u32) {}
 }
 
 /// A request that left an inbox.
@@ -44,13 +48,14 @@ pub(crate) fn push(cells: &impl Cells, slot: u32, passing: State, target: u32) {
     cells.state(slot).store(passing.encode(), Ordering::Release);
     step("push: state is passing");
     let inbox = cells.inbox(target);
-    let mut word = inbox.load(Ordering::Relaxed);
+    // A guess instead of a look: a look would fetch the cache line to read, and then once more to write.
+    let mut word = INBOX_EMPTY;
     loop {
         cells.next(slot).store(word, Ordering::Relaxed);
         step("push: linked");
         // Release pairs with the acquire in `take`; older pushes keep theirs, as every change of the word is a
         // read-modify-write.
-        match inbox.compare_exchange_weak(word, slot + INBOX_FIRST, Ordering::AcqRel, Ordering::Relaxed) {
+        match inbox.compare_exchange(word, slot + INBOX_FIRST, Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) => break,
             Err(newer) => word = newer,
         }
@@ -132,6 +137,7 @@ fn take(
 ) {
     let inbox = cells.inbox(me.port);
     let mut head = inbox.load(Ordering::Acquire);
+    cells.prefetch_inbox(me.port);
     let mut stop = INBOX_EMPTY;
     let mut budget = cells.slots();
     while head >= INBOX_FIRST {
@@ -169,11 +175,10 @@ fn walk(
             return cells.anomaly();
         }
         *budget -= 1;
+        cells.prefetch_control(slot);
         let word = cells.state(slot).load(Ordering::Acquire);
         let next = cells.next(slot).load(Ordering::Relaxed);
-        if (INBOX_FIRST..INBOX_FIRST + cells.slots()).contains(&next) {
-            cells.prefetch(next - INBOX_FIRST);
-        }
+        cells.prefetch_request(slot, is_reply(word));
         let to = cells.to(slot).load(Ordering::Relaxed);
         let Some(state) = State::decode(word).filter(|&state| to == me.port && accept(slot, state)) else {
             return cells.anomaly();

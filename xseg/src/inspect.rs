@@ -12,7 +12,7 @@ use crate::{
     process::{Census, Process},
     shared::Shared,
     slabs::{Kind, slots_of},
-    state::{Holder, Phase, State},
+    state::{Arrival, Holder, Phase, State},
     sync::Ordering,
 };
 
@@ -187,7 +187,7 @@ fn request(shared: &Shared, slot: u32) -> Option<RequestInfo> {
         offset: word64(offset_of!(Slot, offset)),
         size: word64(offset_of!(Slot, size)),
         buffer_bytes: word64(offset_of!(Slot, buffer_bytes)),
-        attempts: word32(offset_of!(Slot, attempts)),
+        attempts: Arrival(word64(offset_of!(Slot, arrival))).attempts(),
         flow: word64(offset_of!(Slot, flow)),
     })
 }

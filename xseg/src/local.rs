@@ -36,11 +36,13 @@ struct Side {
     mark: AtomicU32,
     /// Requests under way that borrow this one's buffer.
     children: AtomicU32,
-    /// Slot whose buffer this one borrows, plus 1.
+    /// Slot whose buffer this one borrows, plus 1; 0 for none.
     parent: AtomicU32,
+    /// 1 while it counts among its parent's children.
+    counted: AtomicU32,
     /// 1 if it was freed while children were under way: the last of them takes it along.
     doomed: AtomicU32,
-    /// Buffer of our own slot.
+    /// Buffer of our own slot, its own or borrowed.
     at: AtomicU64,
     bytes: AtomicU64,
     serial: AtomicU64,
@@ -104,16 +106,26 @@ impl Local {
         word.store(word.load(Ordering::Relaxed) & OWN | mark as u32, Ordering::Relaxed);
     }
 
-    /// Where the buffer of our own slot begins, and its bytes.
-    pub(crate) fn buffer(&self, slot: u32) -> (u64, u64) {
+    /// Where the buffer of our own slot begins, its bytes, and whose it is: slot + 1, 0 for its own.
+    pub(crate) fn buffer(&self, slot: u32) -> (u64, u64, u32) {
         let side = self.side(slot);
-        (side.at.load(Ordering::Relaxed), side.bytes.load(Ordering::Relaxed))
+        let (at, bytes) = (side.at.load(Ordering::Relaxed), side.bytes.load(Ordering::Relaxed));
+        (at, bytes, side.parent.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn set_buffer(&self, slot: u32, at: u64, bytes: u64) {
+    /// The part of the port's reserve that goes with the slot.
+    pub(crate) fn reserved(&self, slot: u32) -> (u64, u64) {
+        match self.buffer(slot) {
+            (at, bytes, 0) => (at, bytes),
+            _ => (0, 0),
+        }
+    }
+
+    pub(crate) fn set_buffer(&self, slot: u32, at: u64, bytes: u64, parent: u32) {
         let side = self.side(slot);
         side.at.store(at, Ordering::Relaxed);
         side.bytes.store(bytes, Ordering::Relaxed);
+        side.parent.store(parent, Ordering::Relaxed);
     }
 
     pub(crate) fn next_serial(&self, slot: u32) -> u64 {
@@ -126,17 +138,21 @@ impl Local {
         self.side(slot).serial.load(Ordering::Relaxed)
     }
 
-    /// A child of `parent` (slot + 1; 0 for none) leaves.
-    pub(crate) fn child_leaves(&self, slot: u32, parent: u32) {
-        self.side(slot).parent.store(parent, Ordering::Relaxed);
-        if let Some(parent) = parent.checked_sub(1) {
+    /// Our request in `slot` leaves: its parent cannot be answered before it is back.
+    pub(crate) fn child_leaves(&self, slot: u32) {
+        if let Some(parent) = self.side(slot).parent.load(Ordering::Relaxed).checked_sub(1) {
+            self.side(slot).counted.store(1, Ordering::Relaxed);
             self.side(parent).children.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Our request in `slot` came home, or did not leave after all.
+    /// Our request in `slot` came home.
     pub(crate) fn child_returns(&self, slot: u32) {
-        let Some(parent) = self.side(slot).parent.swap(0, Ordering::Relaxed).checked_sub(1) else { return };
+        if self.side(slot).counted.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        self.side(slot).counted.store(0, Ordering::Relaxed);
+        let Some(parent) = self.side(slot).parent.load(Ordering::Relaxed).checked_sub(1) else { return };
         let was_last = self.side(parent).children.fetch_sub(1, Ordering::AcqRel) == 1;
         if was_last && self.side(parent).doomed.swap(0, Ordering::AcqRel) == 1 {
             self.release(parent);

@@ -53,7 +53,7 @@ pub(crate) fn submit(local: &Arc<Local>, mut held: Held, to: PortNumber) -> std:
             held.control.serial = local.next_serial(held.slot);
         }
         held.control.store_request(local, held.slot);
-        local.child_leaves(held.slot, held.control.parent);
+        local.child_leaves(held.slot);
     }
     trace(local, Step::Submit, held.slot, target);
     let depth = held.state.depth;

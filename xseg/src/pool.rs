@@ -117,7 +117,7 @@ impl Pool {
             return self.bare.pop().map(|slot| (slot, 0));
         }
         let slot = self.with_buffer[class(capacity)].pop()?;
-        Some((slot, local.buffer(slot).0))
+        Some((slot, local.reserved(slot).0))
     }
 
     /// A bare slot and a fresh range; takes buffers off free slots if it must.
@@ -144,7 +144,8 @@ impl Pool {
     fn strip(&mut self, local: &Local) {
         for slots in &mut self.with_buffer {
             for slot in slots.drain(..) {
-                let (at, bytes) = local.buffer(slot);
+                let (at, bytes) = local.reserved(slot);
+                local.set_buffer(slot, 0, 0, 0);
                 self.ranges.add(at..at + capacity(bytes));
                 self.bare.push(slot);
             }
@@ -153,7 +154,7 @@ impl Pool {
 
     /// Takes back a slot whose state is already free.
     pub(crate) fn free(&mut self, local: &Local, slot: u32) {
-        let capacity = capacity(local.buffer(slot).1);
+        let capacity = capacity(local.reserved(slot).1);
         if capacity == 0 {
             self.bare.push(slot);
         } else {

@@ -57,6 +57,9 @@ pub(crate) struct Leave(Arc<Local>);
 
 impl Drop for Leave {
     fn drop(&mut self) {
+        if self.0.is_closed() {
+            return;
+        }
         self.0.close();
         reap::leave(&self.0.shared, self.0.me);
     }
@@ -151,7 +154,7 @@ fn keep_buffer(local: &Local, slot: u32, ranges: &mut Ranges) {
     }
     let is_sane = bytes <= local.shared.geometry.arena_bytes() && at <= local.shared.geometry.arena_bytes();
     if is_sane && ranges.take_exact(at..at + capacity(bytes)) {
-        local.set_buffer(slot, at, bytes);
+        local.set_buffer(slot, at, bytes, 0);
     } else {
         local.shared.anomaly();
     }
@@ -185,7 +188,6 @@ impl Submitter {
             return Err(no_space());
         }
         let (slot, at) = self.pool.allocate(&self.local, buffer_bytes).ok_or_else(no_space)?;
-        self.local.set_buffer(slot, at, buffer_bytes);
         Ok(self.take_up(slot, Control { at, bytes: buffer_bytes, ..Control::default() }))
     }
 
@@ -201,7 +203,6 @@ impl Submitter {
         let (at, bytes) = parent.child_range(range)?;
         let no_space = || Error::port(ErrorKind::NoSpace, "allocate a request of", self.local.me.port);
         let (slot, _) = self.pool.allocate(&self.local, 0).ok_or_else(no_space)?;
-        self.local.set_buffer(slot, 0, 0);
         let (flow, fence) = (parent.control.flow, parent.control.fence);
         Ok(self
             .take_up(slot, Control { at, bytes, flow, fence, parent: parent.slot + 1, ..Control::default() }))
@@ -209,6 +210,7 @@ impl Submitter {
 
     fn take_up(&self, slot: u32, mut control: Control) -> Held {
         let me = self.local.me;
+        self.local.set_buffer(slot, control.at, control.bytes, control.parent);
         control.incarnation = me.incarnation;
         control.serial = self.local.next_serial(slot);
         control.store_buffer(&self.local, slot);
@@ -339,6 +341,15 @@ impl Port {
     /// The address of the word to block on after [`Port::arm`].
     pub fn futex_word(&self) -> RawFutex {
         self.receiver.futex_word()
+    }
+
+    /// As if the port's process had died here: nothing is given back, and the next owner takes over. Drop the port and its
+    /// requests before that one binds.
+    #[cfg(feature = "simulation")]
+    pub fn abandon(&mut self) {
+        self.submitter.local.close();
+        let shared = &self.submitter.local.shared;
+        shared.owner(self.number().0).store(crate::process::Process::NOBODY_ALIVE, Ordering::Release);
     }
 
     /// Two halves for two threads: one allocates and submits, the other receives and frees.

@@ -10,6 +10,10 @@ const START_BITS: u32 = 42;
 pub(crate) struct Process(u64);
 
 impl Process {
+    /// The word of a process that never ran: no kernel gives out the last pid, let alone so late.
+    #[cfg(feature = "simulation")]
+    pub(crate) const NOBODY_ALIVE: u64 = u64::MAX;
+
     /// The calling process. Read anew each time: it differs after a fork.
     pub(crate) fn current() -> Process {
         let pid = std::process::id();

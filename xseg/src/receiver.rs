@@ -5,13 +5,11 @@ use std::{
     collections::{HashSet, VecDeque},
     fmt,
     marker::PhantomData,
-    mem::offset_of,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use crate::{
-    abi::Slot,
     held::{Control, Held},
     inbox::{Cells, Taken, collect, disarm},
     kill::step,
@@ -20,7 +18,7 @@ use crate::{
     passing::{self, Refused, STATUS_CORRUPT, STATUS_UNAVAILABLE, answer_for},
     port::{Leave, PortNumber},
     process::Census,
-    state::{Phase, State},
+    state::{Arrival, Phase, State},
     sync::Ordering,
     trace::{Step, trace},
     wait::{self, Spin, Waker, Woken},
@@ -164,14 +162,14 @@ impl Receiver {
     /// Takes what is in the inbox.
     fn fill(&mut self) {
         let local = &self.local;
-        let mut census = Census::default();
+        let mut census = None;
         let start = self.batch.len();
         collect(
             &*local.shared,
             local.me,
             &mut self.batch,
             |slot, state| is_expected(local, slot, state),
-            |holder| local.shared.is_gone(holder, &mut census),
+            |holder| local.shared.is_gone(holder, census.get_or_insert_with(Census::default)),
         );
         self.number_batch(start);
     }
@@ -181,8 +179,9 @@ impl Receiver {
         for taken in self.batch.range(start..) {
             self.order += 1;
             self.local.set_mark(taken.slot, Mark::Held);
-            let order = self.local.shared.slot64(taken.slot, offset_of!(Slot, order));
-            order.store(self.order << 1, Ordering::Relaxed);
+            let word = self.local.shared.arrival(taken.slot);
+            let arrival = Arrival(word.load(Ordering::Relaxed)).received(self.order);
+            word.store(arrival.0, Ordering::Relaxed);
         }
     }
 
@@ -212,8 +211,8 @@ impl Receiver {
         if is_home {
             self.come_home(&mut held);
         } else {
-            let order = self.local.shared.slot64(slot, offset_of!(Slot, order));
-            order.store(order.load(Ordering::Relaxed) | 1, Ordering::Relaxed);
+            let word = self.local.shared.arrival(slot);
+            word.store(Arrival(word.load(Ordering::Relaxed)).handed_out().0, Ordering::Relaxed);
         }
         step("receive: handed out");
         let kind = if state.reply { Step::Return } else { Step::Accept };
@@ -223,10 +222,7 @@ impl Receiver {
 
     /// The buffer of our own request is where we know it to be, whatever the slot says.
     fn come_home(&self, held: &mut Held) {
-        let (at, bytes) = self.local.buffer(held.slot);
-        if held.control.parent == 0 {
-            (held.control.at, held.control.bytes) = (at, bytes);
-        }
+        (held.control.at, held.control.bytes, held.control.parent) = self.local.buffer(held.slot);
         self.local.child_returns(held.slot);
     }
 

@@ -13,7 +13,7 @@ use crate::{
     kill::step,
     process::{Census, Process},
     shared::Shared,
-    state::{Holder, Phase, State},
+    state::{Arrival, Holder, Phase, State},
     sync::Ordering,
 };
 
@@ -63,14 +63,12 @@ pub(crate) fn take_over(shared: &Shared, me: Holder, census: &mut Census) -> Leg
     let mut found = inherit(shared, me, |holder| shared.is_gone(holder, census));
     step("take-over: inbox emptied");
     ask_targets(shared, me);
-    let order_of = |slot| shared.slot64(slot, offset_of!(Slot, order)).load(Ordering::Relaxed);
+    let arrival = |slot| Arrival(shared.arrival(slot).load(Ordering::Relaxed));
     let mut again = reclaim(shared, me, |slot| {
         step("take-over: one is reclaimed");
-        if order_of(slot) & 1 == 1 {
-            shared.slot32(slot, offset_of!(Slot, attempts)).fetch_add(1, Ordering::Relaxed);
-        }
+        shared.arrival(slot).store(arrival(slot).owner_died().0, Ordering::Relaxed);
     });
-    again.sort_by_key(|&(slot, _)| order_of(slot));
+    again.sort_by_key(|&(slot, _)| arrival(slot).order());
     let again =
         again.into_iter().map(|(slot, state)| Taken { slot, state, from: last_sender(shared, slot, state) });
     let mut here: VecDeque<Taken> = again.collect();

@@ -111,6 +111,11 @@ impl Shared {
         self.slot64(slot, offset_of!(Slot, path) + index(entry) * 8)
     }
 
+    /// When the holder of a request received it: an [`Arrival`](crate::state::Arrival).
+    pub(crate) fn arrival(&self, slot: u32) -> &AtomicU64 {
+        self.slot64(slot, offset_of!(Slot, arrival))
+    }
+
     pub(crate) fn read_target(&self, slot: u32, into: &mut [u8]) {
         assert!(into.len() <= TARGET_BYTES, "lengths are checked when a request is received");
         self.map.copy_out(self.slot_at(slot, offset_of!(Slot, target)), into);
@@ -180,7 +185,19 @@ impl Cells for Shared {
         self.count(offset_of!(Counters, anomalies));
     }
 
-    fn prefetch(&self, slot: u32) {
-        self.map.prefetch(self.slot_at(slot, 0));
+    #[inline]
+    fn prefetch_control(&self, slot: u32) {
+        self.map.prefetch_to_write(self.slot_at(slot, 0));
+    }
+
+    #[inline]
+    fn prefetch_request(&self, slot: u32, is_reply: bool) {
+        let at = self.slot_at(slot, offset_of!(Slot, op));
+        if is_reply { self.map.prefetch_to_write(at) } else { self.map.prefetch(at) }
+    }
+
+    #[inline]
+    fn prefetch_inbox(&self, port: u32) {
+        self.map.prefetch_to_write(self.inbox_at(port));
     }
 }

@@ -86,6 +86,11 @@ impl State {
     }
 }
 
+/// Whether a state word says that the request is on its way back.
+pub(crate) fn is_reply(word: u64) -> bool {
+    word & 4 != 0
+}
+
 /// A port and its incarnation in one word: path entries and owners of slabs. Never zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Holder {
@@ -102,6 +107,45 @@ impl Holder {
     pub(crate) fn decode(word: u64) -> Option<Holder> {
         let port = bits(word, u32::MAX).checked_sub(1)?;
         Some(Holder { port, incarnation: bits(word >> 32, u32::MAX) })
+    }
+}
+
+/// When a request was received, for its holder's successor.
+///
+/// | bits | field |
+/// | --- | --- |
+/// | 0 | it was handed out: somebody may have begun to serve it |
+/// | 1–47 | counts what the holder received |
+/// | 48–63 | attempts: how often an owner died over it |
+#[cfg(not(loom))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Arrival(pub(crate) u64);
+
+#[cfg(not(loom))]
+impl Arrival {
+    const ATTEMPT: u64 = 1 << 48;
+
+    /// The same request, received as the `order`-th.
+    pub(crate) fn received(self, order: u64) -> Arrival {
+        Arrival(self.0 & !(Arrival::ATTEMPT - 1) | (order << 1) & (Arrival::ATTEMPT - 1))
+    }
+
+    pub(crate) fn handed_out(self) -> Arrival {
+        Arrival(self.0 | 1)
+    }
+
+    /// One attempt more, if it was handed out.
+    pub(crate) fn owner_died(self) -> Arrival {
+        let again = if self.0 & 1 == 1 { self.0.saturating_add(Arrival::ATTEMPT) } else { self.0 };
+        Arrival(again & !1)
+    }
+
+    pub(crate) fn order(self) -> u64 {
+        self.0 & (Arrival::ATTEMPT - 1)
+    }
+
+    pub(crate) fn attempts(self) -> u32 {
+        bits(self.0 >> 48, 0xffff)
     }
 }
 
@@ -132,6 +176,15 @@ mod tests {
         assert_eq!(State::decode(1 | 9 << 3), None);
         assert_eq!(State::decode(1 | 0x80), None);
         assert_eq!(Holder::decode(0), None);
+    }
+
+    #[test]
+    #[cfg(not(loom))]
+    fn only_what_was_handed_out_counts_as_an_attempt() {
+        let waiting = Arrival(0).received(5);
+        assert_eq!(waiting.owner_died().attempts(), 0);
+        let twice = waiting.handed_out().owner_died().received(9).handed_out().owner_died();
+        assert_eq!((twice.attempts(), twice.received(1 << 50).attempts()), (2, 2));
     }
 
     #[test]
