@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::bench::Bench;
 use crate::arguments::{Chosen, Output, STYLES};
 
 /// Start, stop and look after an Archipelago stack
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Check(Output),
     /// Delete blocks that no volume or snapshot uses any more
     Gc(Gc),
+    /// Measure a volume, a store or a role from inside the segment, and verify what it holds
+    Bench(Bench),
     /// Write a configuration
     #[command(subcommand)]
     Config(Config),

@@ -1,6 +1,7 @@
 //! `archipelago`: starts, stops and looks after a stack.
 
 pub(crate) mod arguments;
+mod bench;
 mod collect;
 mod configure;
 mod lifecycle;
@@ -11,7 +12,7 @@ use std::{path::Path, process::ExitCode};
 use arguments::{Archipelago, Command};
 
 use crate::{
-    config::{self, Configuration, machine},
+    config::{self, Configuration, LoadError},
     failure::{Failed, command},
     generate,
     supervision::{background, foreground, one_role},
@@ -41,6 +42,7 @@ fn run(typed: Archipelago) -> anyhow::Result<ExitCode> {
         },
         Command::Status(status) => status::run(&load(file)?, status.role.as_deref(), status.output),
         Command::Check(output) => configure::check(file, output),
+        Command::Bench(wanted) => bench::run(&load(file)?, &wanted),
         Command::Gc(gc) => collect::run(&load(file)?, &gc).map(done),
         Command::Config(arguments::Config::Init(init)) => configure::init(&init).map(done),
         Command::Config(arguments::Config::Import { source, output }) => {
@@ -54,26 +56,23 @@ fn run(typed: Archipelago) -> anyhow::Result<ExitCode> {
 
 /// The configuration, checked for itself.
 pub(crate) fn load(file: &Path) -> anyhow::Result<Configuration> {
-    config::load(file).map_err(|error| match error {
-        config::LoadError::Unreadable { file, source } => {
-            let hint =
-                "`archipelago config init --dir DIR` writes one for a private stack; -c FILE names another";
-            Failed::new(format!("read configuration {}", file.display()), source).hint(hint).into()
-        }
-        config::LoadError::Rejected(rejected) => {
-            Failed::new("use the configuration", format!("\n{rejected}"))
-                .hint("`archipelago check` proves it")
-                .into()
-        }
-    })
+    config::load(file).map_err(unusable)
 }
 
 /// The configuration, checked against this machine too.
 fn able(file: &Path) -> anyhow::Result<Configuration> {
-    let configuration = load(file)?;
-    machine::check(&configuration).map_err(|rejected| {
-        Failed::new("use the configuration here", format!("\n{rejected}"))
-            .hint("`archipelago check` proves it")
-    })?;
-    Ok(configuration)
+    config::load_here(file).map_err(unusable)
+}
+
+fn unusable(error: LoadError) -> anyhow::Error {
+    let failed = match error {
+        LoadError::Unreadable { file, source } => {
+            let hint =
+                "`archipelago config init --dir DIR` writes one for a private stack; -c FILE names another";
+            Failed::new(format!("read configuration {}", file.display()), source).hint(hint)
+        }
+        LoadError::Rejected(rejected) => Failed::new("use the configuration", format!("\n{rejected}"))
+            .hint("`archipelago check` proves it"),
+    };
+    failed.into()
 }

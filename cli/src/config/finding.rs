@@ -56,11 +56,6 @@ impl<'t> Findings<'t> {
         self.list.push(Finding { place, message: message.into() });
     }
 
-    /// Whether nothing was found.
-    pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
     /// All of them in the order of their lines, each once.
     pub(super) fn into_list(mut self) -> Vec<Finding> {
         self.list.sort();

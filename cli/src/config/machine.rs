@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::{Configuration, Finding, Kind, Place, Rejected, settings};
+use super::{Configuration, Finding, Kind, Place, settings};
 
 /// Where POSIX shared memory is.
 const SHARED_MEMORY: &str = "/dev/shm";
@@ -15,10 +15,7 @@ const SHARED_MEMORY: &str = "/dev/shm";
 const FUSE_DEVICE: &str = "/dev/fuse";
 
 /// Everything that this machine lacks.
-///
-/// # Errors
-/// The findings, in the order of lines.
-pub fn check(configuration: &Configuration) -> Result<(), Rejected> {
+pub fn findings(configuration: &Configuration) -> Vec<Finding> {
     let mut findings = Vec::new();
     check_memory(configuration, &mut findings);
     settings::check_machine(configuration, &mut findings);
@@ -43,12 +40,8 @@ pub fn check(configuration: &Configuration) -> Result<(), Rejected> {
             findings.push(Finding { place: configuration.place_of(key), message });
         }
     }
-    if findings.is_empty() {
-        return Ok(());
-    }
     findings.sort();
-    findings.dedup();
-    Err(Rejected { file: configuration.file.clone(), findings })
+    findings
 }
 
 fn check_memory(configuration: &Configuration, findings: &mut Vec<Finding>) {
@@ -103,7 +96,7 @@ impl Configuration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{init, load};
+    use crate::config::{init, load, load_here};
 
     #[test]
     fn a_private_stack_lacks_nothing_but_what_is_taken_from_it() {
@@ -114,15 +107,29 @@ mod tests {
         let without_fuse = without_fuse.split("[fuse]").next().unwrap();
         fs::write(&file, without_fuse.replace("segment_size = 256", "segment_size = 16")).unwrap();
         let configuration = load(&file).unwrap();
-        assert!(check(&configuration).is_ok());
+        assert_eq!(findings(&configuration), []);
         fs::remove_dir(dir.path().join("s/blocks")).unwrap();
         fs::remove_dir(dir.path().join("s/maps")).unwrap();
         fs::write(dir.path().join("s/maps"), "").unwrap();
-        let findings = check(&configuration).unwrap_err().findings;
+        let findings = findings(&configuration);
         let said: Vec<_> =
             findings.iter().map(|finding| finding.message.rsplit(": ").next().unwrap()).collect();
         assert_eq!(said, ["there is no such directory", "is not a directory", "is not a directory"]);
         assert!(findings.iter().all(|finding| finding.place.is_some()));
+    }
+
+    #[test]
+    fn what_is_wrong_in_the_file_does_not_hide_what_is_missing_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = init::init(&dir.path().join("s"), None, None).unwrap();
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replace("portno_start = 40", "portno_start = 11")).unwrap();
+        fs::remove_dir(dir.path().join("s/blocks")).unwrap();
+        let rejected = load_here(&file).unwrap_err().to_string();
+        assert!(
+            rejected.contains("overlapping ports") && rejected.contains("no such directory"),
+            "{rejected}"
+        );
     }
 
     #[test]
@@ -131,7 +138,7 @@ mod tests {
         let file = init::init(&dir.path().join("s"), None, None).unwrap();
         let text = fs::read_to_string(&file).unwrap();
         fs::write(&file, text.replace("segment_size = 256", "segment_size = 1048576")).unwrap();
-        let rejected = check(&load(&file).unwrap()).unwrap_err();
+        let rejected = load_here(&file).unwrap_err();
         assert!(
             rejected.to_string().contains("archipelago.toml:4:1: segment_size = 1048576 MiB: /dev/shm holds")
         );

@@ -91,13 +91,28 @@ pub fn locate(named: Option<&OsStr>) -> PathBuf {
 /// # Errors
 /// If it can't be read, or with everything that is wrong with it.
 pub fn load(file: &Path) -> Result<Configuration, LoadError> {
+    Ok(parse(file, &read_text(file)?)?)
+}
+
+/// Reads a file and checks it, and this machine too.
+///
+/// # Errors
+/// If it can't be read, or with everything that is wrong with it or lacking here.
+pub fn load_here(file: &Path) -> Result<Configuration, LoadError> {
+    let (configuration, mut findings) = examine(file, &read_text(file)?);
+    if let Some(configuration) = &configuration {
+        findings.extend(machine::findings(configuration));
+    }
+    Ok(accept(file, configuration, findings)?)
+}
+
+fn read_text(file: &Path) -> Result<String, LoadError> {
     let unreadable = |source| LoadError::Unreadable { file: file.to_owned(), source };
     let size = fs::metadata(file).map_err(unreadable)?.len();
     if size > MAX_FILE_BYTES {
         return Err(unreadable(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB")));
     }
-    let text = fs::read_to_string(file).map_err(unreadable)?;
-    Ok(parse(file, &text)?)
+    fs::read_to_string(file).map_err(unreadable)
 }
 
 /// Checks a text as if it were in `file`.
@@ -105,11 +120,27 @@ pub fn load(file: &Path) -> Result<Configuration, LoadError> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(file: &Path, text: &str) -> Result<Configuration, Rejected> {
+    let (configuration, findings) = examine(file, text);
+    accept(file, configuration, findings)
+}
+
+/// What a text says as far as it can be understood, and what is wrong with it.
+fn examine(file: &Path, text: &str) -> (Option<Configuration>, Vec<Finding>) {
     let mut findings = Findings::new(text);
     let configuration = read(file, text, &mut findings);
+    (configuration, findings.into_list())
+}
+
+fn accept(
+    file: &Path,
+    configuration: Option<Configuration>,
+    mut findings: Vec<Finding>,
+) -> Result<Configuration, Rejected> {
+    findings.sort();
+    findings.dedup();
     match configuration {
         Some(configuration) if findings.is_empty() => Ok(configuration),
-        _ => Err(Rejected { file: file.to_owned(), findings: findings.into_list() }),
+        _ => Err(Rejected { file: file.to_owned(), findings }),
     }
 }
 

@@ -47,8 +47,10 @@ pub(super) fn check_ranges(
         for other in claims.iter().take(position) {
             if claim.first <= other.last && other.first <= claim.last {
                 let line = findings.place(&other.span).line;
-                let taken = format!("overlap ports {} of {} (line {line})", other.range(), other.name);
-                findings.at(&claim.span, format!("{}: ports {} {taken}", claim.name, claim.range()));
+                let (ours, theirs) = (claim.range(), other.range());
+                let message =
+                    format!("{}: overlapping ports: {ours} here, {theirs} for {}", claim.name, other.name);
+                findings.at(&claim.span, format!("{message} (line {line})"));
             }
         }
     }

@@ -87,7 +87,7 @@ const CASES: [(&str, &str, &str); 38] = [
     (
         "log_dir",
         "vtool_start = 1001\nlog_dir",
-        "20: mapperd.portno_start: ports 1001 overlap ports 1001 to 1003",
+        "20: mapperd.portno_start: overlapping ports: 1001 here, 1001 to 1003 for vtool_start",
     ),
     ("run_dir = \"/run/test\"", "run_dir = \"run\"", "2: run_dir = \"run\": must be an absolute path"),
     ("\"nbd\"]", "\"nbd\", \"nbd\"]", "4: roles: \"nbd\" is named twice"),
@@ -113,12 +113,12 @@ const CASES: [(&str, &str, &str); 38] = [
     (
         "portno_start = 1010",
         "portno_start = 1001",
-        "32: nbd.portno_start: ports 1001 overlap ports 1001 of mapperd.portno_start (line 19)",
+        "32: nbd.portno_start: overlapping ports: 1001 here, 1001 for mapperd.portno_start (line 19)",
     ),
     (
         "portno_start = 1010",
         "portno_start = 400",
-        "32: nbd.portno_start: ports 400 overlap ports 0 to 499 of xsegbd_start",
+        "32: nbd.portno_start: overlapping ports: 400 here, 0 to 499 for xsegbd_start",
     ),
     (
         "portno_start = 1010",

@@ -50,17 +50,20 @@ pub(crate) fn on_segment(configuration: &Configuration, segment: Segment) -> Sta
     }
 }
 
+/// How long a command waits for a stack of which nothing is to be seen: `archipelago run &` a moment ago.
+const GRACE: Duration = Duration::from_millis(500);
+
 /// The running stack; one that is coming up is waited for.
 pub(crate) fn join(configuration: &Configuration) -> Result<Stack, Failed> {
     let name = segment_name(configuration);
-    let deadline = Instant::now() + ARRIVAL_PATIENCE;
+    let begun = Instant::now();
     loop {
         let error = match Segment::open(&name) {
             Ok(segment) => return Ok(on_segment(configuration, segment)),
             Err(error) => error,
         };
-        let is_coming = is_supervised(configuration) && error.kind() == xseg::ErrorKind::NotFound;
-        if !is_coming || Instant::now() >= deadline {
+        let patience = if is_supervised(configuration) { ARRIVAL_PATIENCE } else { GRACE };
+        if error.kind() != xseg::ErrorKind::NotFound || begun.elapsed() >= patience {
             let hint = format!("`archipelago -c {} start` starts the stack", configuration.file.display());
             return Err(Failed::new("reach the stack", error).hint(hint));
         }

@@ -28,11 +28,13 @@ pub(crate) struct Launch {
     /// The command of a role's process.
     pub(crate) command: Box<dyn Fn(&str) -> Command>,
     /// The process that already is this role, left by an earlier supervisor.
-    pub(crate) running: Box<dyn Fn(&str) -> Option<u32>>,
+    pub(crate) running: Box<Running>,
     /// Waits until a role answers; ends early, with an error, when the flag says that its process is gone.
     pub(crate) prove: Arc<Prove>,
 }
 
+/// See [`Launch::running`].
+pub(crate) type Running = dyn Fn(&str) -> Option<u32>;
 /// See [`Launch::prove`]: role, process, and whether that has ended.
 pub(crate) type Prove = dyn Fn(&str, u32, &AtomicBool) -> Result<(), String> + Send + Sync;
 

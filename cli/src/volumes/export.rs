@@ -219,7 +219,7 @@ impl Target {
     }
 
     fn write_hole(&mut self, size: u64) -> io::Result<()> {
-        const ZEROS: [u8; 65536] = [0; 65536];
+        static ZEROS: [u8; 65536] = [0; 65536];
         let out: &mut dyn Write = match self {
             Target::File { .. } => return Ok(()),
             Target::Stream(stream) => stream,
