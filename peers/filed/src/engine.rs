@@ -20,6 +20,7 @@ use crate::objects::{Objects, is_aligned};
 use crate::operation::{Operation, Way, access_of, check, way_of};
 use crate::pool::{Hands, Job, Outcome, Pool, Wake, Work};
 use crate::prepare::prepare;
+use crate::process::Identity;
 use crate::ring::{Direction, Futex, Region, Ring, Transfer};
 use crate::slots::Slots;
 use crate::status::Status;
@@ -45,6 +46,15 @@ pub struct Engine<T> {
     inline: Inline,
 }
 
+/// What an engine has around it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Surroundings {
+    /// Whether the kernel may wait for a futex in a ring.
+    pub(crate) has_futex: bool,
+    /// The port that is served, whose earlier owner may have died over what is asked now.
+    pub(crate) port: Option<u32>,
+}
+
 /// An operation that ended.
 pub struct Finished<T> {
     /// What was given with it.
@@ -63,19 +73,21 @@ impl<T> Engine<T> {
     /// # Errors
     /// [`Error`] by the setting that cannot work.
     pub fn new(config: &Config, nr_ops: usize, wake: Wake) -> std::result::Result<Self, Error> {
-        Self::with_kernel(config, nr_ops, wake, true)
+        Self::with(config, nr_ops, wake, Surroundings { has_futex: true, port: None })
     }
 
-    /// As `new`, on a kernel that can wait for a futex in a ring, or on an older one.
-    pub(crate) fn with_kernel(
+    /// As `new`, in given surroundings.
+    pub(crate) fn with(
         config: &Config,
         nr_ops: usize,
         wake: Wake,
-        has_futex: bool,
+        surroundings: Surroundings,
     ) -> std::result::Result<Self, Error> {
         config.check(nr_ops)?;
-        let objects = Arc::new(prepare(config)?);
-        let (ring, notifier) = make_ring(config.io, nr_ops, &wake, has_futex)?;
+        let (ring, notifier) = make_ring(config.io, nr_ops, &wake, surroundings.has_futex)?;
+        // Threads that move bytes keep their process alive; only a ring can outlive it.
+        let claim = surroundings.port.filter(|_| config.direct && ring.is_some()).map(Identity::key_of_port);
+        let objects = Arc::new(prepare(config, claim)?);
         let (sender, ended) = unbounded();
         let hands = Hands { objects: objects.clone(), ended: sender, wake };
         Ok(Self {

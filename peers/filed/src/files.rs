@@ -8,7 +8,7 @@ use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use store::{Action, Data, ErrorKind, Store, StoreError, StoreReply, StoreRequest};
 
 use crate::config::Config;
-use crate::engine::Engine;
+use crate::engine::{Engine, Surroundings};
 use crate::error::Error;
 use crate::ring::{Bell, Buffer};
 use crate::status::Status;
@@ -52,7 +52,8 @@ impl Files {
         let builder = std::thread::Builder::new().name("filed".into());
         let serve = move || {
             let wake_bell = own_bell.clone();
-            match Engine::with_kernel(&config, nr_ops, Arc::new(move || wake_bell.ring()), has_futex) {
+            let surroundings = Surroundings { has_futex, port: None };
+            match Engine::with(&config, nr_ops, Arc::new(move || wake_bell.ring()), surroundings) {
                 Ok(engine) => {
                     let _is_awaited = opened.send(Ok(()));
                     Serving { engine, arrived, bell: own_bell, nr_ops, is_stopping: false }.run();

@@ -10,6 +10,7 @@ use store::{ErrorKind, ObjectName};
 
 use crate::fault::{Result, if_found};
 use crate::layout::{legacy_paths, object_path};
+use crate::ring::claim;
 use crate::root::Root;
 
 /// What direct reads and writes are aligned to, in bytes: offset, length and memory.
@@ -35,6 +36,8 @@ pub(crate) struct Opening {
     pub(crate) has_legacy: bool,
     /// Whether a kept file is compared with its name before each use.
     pub(crate) is_shared: bool,
+    /// The key of the port that is served with direct transfers through a ring, of this boot of this host.
+    pub(crate) claim: Option<u32>,
 }
 
 impl Opening {
@@ -97,6 +100,11 @@ impl Opening {
         let stat = rustix::fs::fstat(&file)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(ErrorKind::Corrupt.into());
+        }
+        if let Some(key) = self.claim
+            && is_writable
+        {
+            claim(file.as_fd(), key)?;
         }
         Ok(Handle {
             file,

@@ -31,7 +31,7 @@ const WITHOUT_LEGACY: &[u8] = b"archipelago file store, version 1\nfiles of the 
 const TEMP_AGE_MAX: Duration = Duration::from_hours(24);
 
 /// Opens the directories of the configuration, and removes what dead processes left in them.
-pub(crate) fn prepare(config: &Config) -> std::result::Result<Objects, Error> {
+pub(crate) fn prepare(config: &Config, claim: Option<u32>) -> std::result::Result<Objects, Error> {
     let root = open_root("archip_dir", &config.archip_dir)?;
     let lock_root = open_root("lock_dir", config.lock_directory())?;
     let has_legacy = has_legacy(&root).map_err(|fault| failed("archip_dir", &config.archip_dir, fault))?;
@@ -39,7 +39,7 @@ pub(crate) fn prepare(config: &Config) -> std::result::Result<Objects, Error> {
         probe_direct(&root)
             .map_err(|fault| failed("archip_dir with direct = true", &config.archip_dir, fault))?;
     }
-    let opening = Opening { is_direct: config.direct, has_legacy, is_shared: config.shared };
+    let opening = Opening { is_direct: config.direct, has_legacy, is_shared: config.shared, claim };
     Ok(Objects {
         root,
         opening,

@@ -22,6 +22,12 @@ impl Identity {
         Self { place: own_place(), process, started: start_of(process).unwrap_or(0) }
     }
 
+    /// A key that stands for a port of this boot of this host, and for others only by a rare chance.
+    pub(crate) fn key_of_port(port: u32) -> u32 {
+        let [_, _, _, _, a, b, c, d] = own_place().to_be_bytes();
+        u32::from_be_bytes([a, b, c, d]) ^ port
+    }
+
     /// The identity that `text` begins with, as written by `Display`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('-');

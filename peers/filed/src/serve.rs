@@ -11,7 +11,7 @@ use protocol::{ErrorKind, Failure, Op};
 use xseg::{Held, Port, PortNumber, Received, Reserve, Segment};
 
 use crate::config::Config;
-use crate::engine::{Engine, Finished};
+use crate::engine::{Engine, Finished, Surroundings};
 use crate::error::Error;
 use crate::ring::Futex;
 use crate::spin::Spin;
@@ -36,7 +36,8 @@ pub fn serve(segment: &Segment, common: &Common, config: &Config, stop: &Stop) -
     let port = segment.bind(PortNumber(first), Reserve { requests: 0, bytes: 0 });
     let port = port.map_err(|source| Error::Port { port: first, source })?;
     let waker = port.waker();
-    let engine = Engine::new(config, nr_ops, Arc::new(move || waker.wake()))?;
+    let surroundings = Surroundings { has_futex: true, port: Some(first) };
+    let engine = Engine::with(config, nr_ops, Arc::new(move || waker.wake()), surroundings)?;
     stop.register(port.waker());
     tracing::info!(role = common.role, port = first, directory = %config.archip_dir.display(), "serving");
     Server {

@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "docs/decisions/0003-io-uring-in-filed.md")]
 
 mod buffer;
+mod claim;
 mod region;
 mod sleep;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 use io_uring::{IoUring, Probe, opcode, squeue, types};
 
 pub(crate) use buffer::Buffer;
+pub(crate) use claim::claim;
 pub use region::Region;
 pub(crate) use sleep::{Bell, Futex};
 
