@@ -48,6 +48,7 @@ pub(crate) fn submit(local: &Arc<Local>, mut held: Held, to: PortNumber) -> std:
         Ok(target) => target,
         Err(error) => return Err(Refused::new(held, error)),
     };
+    local.shared.prefetch_inbox(target);
     if held.is_home() {
         if held.state.reply {
             held.control.serial = local.next_serial(held.slot);
@@ -153,6 +154,7 @@ pub(crate) fn way_back(shared: &Shared, slot: u32, state: State) -> std::result:
             shared.anomaly();
             return Err(ErrorKind::Corrupt);
         };
+        shared.prefetch_inbox(entry.port);
         if shared.will_answer(entry) {
             return Ok(WayBack::To { target: entry.port, depth, skipped });
         }
