@@ -321,7 +321,11 @@ impl<T> Engine<T> {
                     self.moved(slot, direction)
                 }
             }
-            Err(error) if is_hard(&error) => self.finish(slot, Err(error.into())),
+            Err(error) if is_hard(&error) => {
+                // A part of a write may be there, and must not count as durable by the next sync.
+                operation.open.iter().for_each(|open| open.mark_dirty());
+                self.finish(slot, Err(error.into()));
+            }
             // Nothing was moved; the thread that gets it in the end says what is wrong.
             Ok(_) | Err(_) => {
                 operation.retries += 1;

@@ -105,8 +105,20 @@ impl Work {
     }
 }
 
+/// Ends the process if its thread panics: the operation it has would never be answered, and a restart serves it again.
+pub(crate) struct Fatal;
+
+impl Drop for Fatal {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
 impl Hands {
     fn serve(&self, quick: &Receiver<Job>, heavy: &Receiver<Job>) {
+        let _fatal = Fatal;
         loop {
             let job = crossbeam::channel::select_biased! {
                 recv(quick) -> job => job,

@@ -18,7 +18,7 @@ use crate::process::Identity;
 pub(crate) struct Root {
     path: PathBuf,
     directory: OwnedFd,
-    /// Directories whose own name is durable; at most the 65,792 of the two hashed levels.
+    /// Directories whose own name is durable; at most `DURABLE_MAX`.
     durable: Mutex<HashSet<PathBuf>>,
     identity: Identity,
     counts: Counts,
@@ -34,6 +34,8 @@ pub(crate) struct Counts {
 
 /// Numbers the temporary files of this process, whichever directory they are in.
 static NEXT_TEMP: AtomicU64 = AtomicU64::new(0);
+/// The 65,792 directories of the two hashed levels, and as many of locks and long names.
+const DURABLE_MAX: usize = 2 * 65_792;
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o770);
 const FILE_MODE: Mode = Mode::from_raw_mode(0o660);
 
@@ -179,8 +181,9 @@ impl Root {
                 continue;
             }
             self.sync_directory(level.parent().unwrap_or(Path::new("")))?;
-            if level.components().count() <= 2 {
-                self.known_durable().insert(level.to_owned());
+            let mut known = self.known_durable();
+            if known.len() < DURABLE_MAX {
+                known.insert(level.to_owned());
             }
         }
         Ok(())

@@ -15,7 +15,7 @@ use store::{ErrorKind, StoreOperation, StoreReply, StoreRequest};
 use crate::error::Error;
 use crate::fault::{Fault, Result};
 use crate::locks::Locks;
-use crate::pool::{Hands, Outcome};
+use crate::pool::{Fatal, Hands, Outcome};
 
 /// The waiting requests; bounded by the requests that run.
 pub(crate) struct Waiting {
@@ -101,6 +101,7 @@ struct Room {
 
 impl Room {
     fn run(mut self, arrived: &Receiver<Waiter>, doorbell: &OwnedFd) {
+        let _fatal = Fatal;
         loop {
             loop {
                 match arrived.try_recv() {
