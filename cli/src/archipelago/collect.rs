@@ -7,6 +7,11 @@ use serde::Serialize;
 use super::arguments::Gc;
 use crate::{config::Configuration, failure::Failed, output, size, supervision::reach};
 
+/// What is tried, for errors.
+const ACTION: &str = "collect what no volume uses";
+/// Steps without moving on: each looks at thousands of objects, so that only a mapper that is lost takes more.
+const MAX_STEPS_HERE: u32 = 1 << 20;
+
 /// What a collection did in all.
 #[derive(Debug, Default, Serialize)]
 struct Sum {
@@ -20,7 +25,7 @@ struct Sum {
 pub(super) fn run(configuration: &Configuration, wanted: &Gc) -> anyhow::Result<()> {
     let stack = reach::join(configuration)?;
     reach::await_served(configuration, &stack, &[stack.mapper])?;
-    let failed = |failure: client::Failure| Failed::by_peer("collect what no volume uses", &failure);
+    let failed = |failure: client::Failure| Failed::by_peer(ACTION, &failure);
     let mut client = Client::connect(&stack).map_err(failed)?;
     // Draws nothing where standard error is no terminal.
     let progress = ProgressBar::new_spinner();
@@ -28,7 +33,7 @@ pub(super) fn run(configuration: &Configuration, wanted: &Gc) -> anyhow::Result<
         progress.set_style(style);
     }
     let mut sum = Sum { dry_run: wanted.dry_run, ..Sum::default() };
-    let mut resume = Vec::new();
+    let (mut resume, mut steps_here) = (Vec::new(), 0_u32);
     loop {
         let step = client.collect(&resume, wanted.dry_run).map_err(failed)?;
         sum.seen += step.seen;
@@ -38,10 +43,14 @@ pub(super) fn run(configuration: &Configuration, wanted: &Gc) -> anyhow::Result<
         progress.tick();
         match step.resume {
             None => break,
+            // It marks what is in use before it moves on.
             Some(next) if next == resume => {
-                return Err(Failed::new("collect what no volume uses", "the mapper makes no progress").into());
+                steps_here += 1;
+                if steps_here > MAX_STEPS_HERE {
+                    return Err(Failed::new(ACTION, "the mapper makes no progress").into());
+                }
             }
-            Some(next) => resume = next,
+            Some(next) => (resume, steps_here) = (next, 0),
         }
     }
     progress.finish_and_clear();

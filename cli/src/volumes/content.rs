@@ -20,8 +20,8 @@ pub(super) fn hash(session: &mut Session, volume: &str, output: Output) -> anyho
     let hash = session.client.hash(volume);
     let hash = hash.map_err(|failure| {
         let failed = Failed::by_peer(format!("hash {volume}"), &failure);
-        let only = "only snapshots have a hash, because they never change: `vlmc snapshot` makes one";
-        if failure.kind == protocol::ErrorKind::Invalid { failed.hint(only) } else { failed }
+        let other = "`vlmc snapshot` freezes a volume, and the snapshot has one";
+        if failure.kind == protocol::ErrorKind::Invalid { failed.hint(other) } else { failed }
     })?;
     let text: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     if output.json {

@@ -1,6 +1,7 @@
 //! What changes volumes.
 
 use client::Failure;
+use protocol::ErrorKind;
 
 use super::{
     Session,
@@ -71,7 +72,14 @@ pub(super) fn open(session: &mut Session, volume: &str) -> anyhow::Result<()> {
 
 /// Gives the lock back.
 pub(super) fn close(session: &mut Session, volume: &str) -> anyhow::Result<()> {
-    session.client.close(volume).map_err(tried(format!("close {volume}")))?;
+    session.client.close(volume).map_err(|failure| {
+        let failed = Failed::by_peer(format!("close {volume}"), &failure);
+        if failure.kind == ErrorKind::NotOwner {
+            failed.hint("`vlmc info` shows who has it open")
+        } else {
+            failed
+        }
+    })?;
     Ok(output::print("Volume closed\n")?)
 }
 
@@ -83,6 +91,10 @@ pub(super) fn lock(session: &mut Session, volume: &str) -> anyhow::Result<()> {
 
 /// Gives the lock in the store back, or breaks it.
 pub(super) fn unlock(session: &mut Session, volume: &str, is_forced: bool) -> anyhow::Result<()> {
-    session.client.unlock(volume, is_forced).map_err(tried(format!("unlock {volume}")))?;
+    let action = format!("unlock {volume}");
+    session.client.unlock(volume, is_forced).map_err(|failure| match failure.kind {
+        ErrorKind::NotFound => Failed::new(action, "it is not locked"),
+        _ => Failed::by_peer(action, &failure),
+    })?;
     Ok(output::print("Volume unlocked\n")?)
 }
