@@ -128,13 +128,18 @@ mod tests {
     use crate::legacy_locks::LegacyLocks;
     use crate::root::Root;
 
+    /// Hundreds of changes, each synced, would take a disk too long.
+    fn in_memory() -> tempfile::TempDir {
+        tempfile::tempdir_in("/dev/shm").unwrap()
+    }
+
     fn locks(directory: &tempfile::TempDir) -> Locks {
         Locks::new(Root::open(directory.path()).unwrap(), LegacyLocks::None)
     }
 
     #[test]
     fn a_lock_is_not_reported_broken_while_a_fenced_write_runs() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = in_memory();
         let (ours, theirs) = (locks(&directory), locks(&directory));
         let (lock, fences) = (ObjectName::new("volume").unwrap(), Fences::new(false));
         let fence = Fence { lock: lock.clone(), number: ours.acquire(&lock, "a", "", false).unwrap() };
@@ -157,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_records_kept_open_are_bounded() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = in_memory();
         let (locks, fences) = (locks(&directory), Fences::new(false));
         for number in 0..KNOWN_MAX + 10 {
             let lock = ObjectName::new(format!("volume {number}")).unwrap();

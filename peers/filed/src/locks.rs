@@ -295,6 +295,11 @@ fn unix_ms() -> u64 {
 mod tests {
     use super::*;
 
+    /// Hundreds of changes, each synced, would take a disk too long.
+    fn in_memory() -> tempfile::TempDir {
+        tempfile::tempdir_in("/dev/shm").unwrap()
+    }
+
     fn locks(directory: &tempfile::TempDir) -> Locks {
         Locks::new(Root::open(directory.path()).unwrap(), LegacyLocks::None)
     }
@@ -310,7 +315,7 @@ mod tests {
 
     #[test]
     fn history_is_bounded() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = in_memory();
         let locks = locks(&directory);
         for _ in 0..HISTORY {
             locks.acquire(&name(), "a", "", false).unwrap();
@@ -322,7 +327,7 @@ mod tests {
 
     #[test]
     fn whoever_slept_through_all_of_history_has_not_changed_the_lock() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = in_memory();
         let locks = locks(&directory);
         for _ in 0..HISTORY {
             locks.acquire(&name(), "a", "", false).unwrap();
@@ -337,7 +342,7 @@ mod tests {
 
     #[test]
     fn whoever_slept_through_one_change_begins_again() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = in_memory();
         let locks = locks(&directory);
         locks.acquire(&name(), "a", "", false).unwrap();
         assert!(!locks.append(&lock_path(&name()), 1, &record("sleeper", 1)).unwrap());
@@ -346,7 +351,7 @@ mod tests {
 
     #[test]
     fn the_next_change_ends_what_a_dead_maker_left() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = in_memory();
         let locks = locks(&directory);
         locks.acquire(&name(), "a", "", false).unwrap();
         let before = locks.current(&name()).unwrap().record.unwrap().1;
@@ -359,7 +364,7 @@ mod tests {
 
     #[test]
     fn a_damaged_record_is_corrupt_not_free() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = in_memory();
         let locks = locks(&directory);
         locks.acquire(&name(), "a", "", false).unwrap();
         let path = directory.path().join(version_path(&lock_path(&name()), 1));
