@@ -31,4 +31,4 @@ mod tests;
 mod volume;
 
 pub use config::{Config, ConfigError};
-pub use serve::{Error, serve};
+pub use serve::{Error, composer, serve};

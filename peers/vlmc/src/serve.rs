@@ -2,14 +2,17 @@
 
 use std::thread;
 
-use peer::{Common, Stop};
+use peer::{Common, Effects, Peer, Stop};
 use xseg::{PortNumber, Reserve, Segment};
 
-use crate::{Config, composer::Composer, map_calls::ENTRIES_BYTES};
+use crate::{Config, ConfigError, composer::Composer, map_calls::ENTRIES_BYTES};
 
 /// Why a composer could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A setting cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// A port could not be served.
     #[error(transparent)]
     Port(#[from] peer::Error),
@@ -33,8 +36,9 @@ const MAP_CALLS_MAX: u64 = 16;
 /// Serves volumes until `stop` is set: one thread for each port.
 ///
 /// # Errors
-/// If a port cannot be served; then none is.
+/// A bad setting, or a port that cannot be served; then none is.
 pub fn serve(segment: &Segment, common: &Common, config: &Config, stop: &Stop) -> Result<(), Error> {
+    config.check()?;
     let port_count = u64::try_from(common.ports.clone().count()).unwrap_or(u64::MAX).max(1);
     let cache_bytes = config.entry_cache_bytes / port_count;
     thread::scope(|scope| {
@@ -51,6 +55,11 @@ pub fn serve(segment: &Segment, common: &Common, config: &Config, stop: &Stop) -
         let ends = threads.into_iter().map(|thread| thread.join().expect("a composer does not panic"));
         ends.fold(Ok(()), Result::and)
     })
+}
+
+/// The composer of one port, for who drives it himself, as a simulation does.
+pub fn composer(effects: Effects, config: &Config) -> impl Peer + use<> {
+    Composer::new(effects, config.blocker_port, config.mapper_port, config.entry_cache_bytes)
 }
 
 fn serve_port(
