@@ -27,6 +27,9 @@ pub(crate) fn decode(held: &Held) -> Result<(StoreRequest, Region), Failure> {
     };
     let flags = Flags::from_bits(held.flags());
     let flags = flags.ok_or_else(|| refused(held, ErrorKind::Unsupported, &"it has unknown flags"))?;
+    if flags.contains(Flags::FLUSH) && op != Op::Flush {
+        return Err(refused(held, ErrorKind::Unsupported, &"a store flushes by an operation of its own"));
+    }
     let operation = operation(held, op, flags)?;
     let region = match operation {
         StoreOperation::Read { .. } | StoreOperation::Write { .. } => region(held)?,

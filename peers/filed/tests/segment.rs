@@ -293,7 +293,15 @@ fn nonsense_is_refused_and_the_next_request_is_served() {
         assert_eq!(status_of(&stack, noise), invalid, "{}", op.name());
     }
     assert_eq!(status_of(&stack, |held| held.set_target(b"").unwrap()), invalid);
-    assert_eq!(status_of(&stack, |held| held.set_flags(1 << 31)), unsupported);
+    for flags in [1 << 31, Flags::FLUSH.bits()] {
+        assert_eq!(status_of(&stack, |held| held.set_flags(flags)), unsupported);
+    }
+    let both = Flags::EXCLUSIVE | Flags::REPLACE;
+    let write_both = |held: &mut Held| {
+        held.set_op(Op::Write.number());
+        held.set_flags(both.bits());
+    };
+    assert_eq!(status_of(&stack, write_both), invalid);
     stack.client().write(&ObjectName::new("object").unwrap(), 0, b"served").unwrap();
 }
 
