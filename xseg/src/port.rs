@@ -108,10 +108,9 @@ pub(crate) fn settle(
     Ok(assemble(leave, legacy, &new_table, ranges))
 }
 
-/// What earlier owners left: nothing on a dynamic port, where they have no successor.
+/// What earlier owners left: nothing on a dynamic port, which was emptied before.
 fn inherit(shared: &Shared, me: Holder, census: &mut Census) -> (Legacy, Vec<u32>, Vec<u32>) {
     if !shared.is_static(me.port) {
-        reap::empty(shared, me, census);
         return Default::default();
     }
     let legacy = recovery::take_over(shared, me, census);

@@ -1,7 +1,9 @@
 //! After a death: freeing what nobody owns, and telling owners to look for what the dead left half done.
 
+use std::{collections::HashSet, mem::offset_of};
+
 use crate::{
-    abi::INBOX_FIRST,
+    abi::{INBOX_FIRST, Slot},
     inbox::{Cells, ask_audit, disarm},
     kill::step,
     passing::{STATUS_UNAVAILABLE, answer_for},
@@ -55,44 +57,64 @@ fn is_over(shared: &Shared, owner: Holder) -> bool {
 /// Becomes the owner of a dead dynamic port for as long as it takes to empty it. How many requests were in it.
 fn retire(shared: &Shared, port: u32, census: &mut Census) -> u32 {
     let Ok(me) = recovery::claim(shared, port, census) else { return 0 };
-    let count = empty(shared, me, census);
+    let emptied = empty(shared, me, census);
     step("retire: emptied");
     shared.owner(port).store(0, Ordering::Release);
-    count
+    emptied.done
 }
 
-/// Frees or answers all that a dynamic port holds.
-pub(crate) fn empty(shared: &Shared, me: Holder, census: &mut Census) -> u32 {
+/// How many requests of a dynamic port were freed or answered, and whether some had to stay.
+pub(crate) struct Emptied {
+    pub(crate) done: u32,
+    pub(crate) is_empty: bool,
+}
+
+/// Frees or answers all that a dynamic port holds. A request whose buffer is still lent to one under way stays: its
+/// client must not use the buffer again before that is back.
+pub(crate) fn empty(shared: &Shared, me: Holder, census: &mut Census) -> Emptied {
     let legacy = take_over(shared, me, census);
-    let count = legacy.accepted.len() + legacy.home.len();
+    let parent = |slot| shared.slot32(slot, offset_of!(Slot, parent)).load(Ordering::Relaxed);
+    let lent: HashSet<u32> =
+        legacy.orphans.iter().filter_map(|&(slot, _)| parent(slot).checked_sub(1)).collect();
+    let mut emptied = Emptied { done: 0, is_empty: true };
     for taken in legacy.accepted {
-        answer_for(shared, me, taken.slot, taken.state, STATUS_UNAVAILABLE);
+        if lent.contains(&taken.slot) {
+            emptied.is_empty = false;
+        } else {
+            answer_for(shared, me, taken.slot, taken.state, STATUS_UNAVAILABLE);
+            emptied.done += 1;
+        }
     }
     for slot in legacy.home {
         shared.state(slot).store(State::free(me.port, me.incarnation).encode(), Ordering::Release);
         step("retire: freed");
+        emptied.done += 1;
     }
-    u32::try_from(count).unwrap_or(u32::MAX)
+    emptied
 }
 
-/// Finds what dead pushers left, and asks the owners of the targets to look for it.
+/// Finds what the dead left in the table: half-made pushes, whose targets are asked to look, and requests that a retired
+/// port could not answer yet.
 fn audit(shared: &Shared, census: &mut Census, reaped: &mut Reaped) {
+    let mut retired = HashSet::new();
     for slot in 0..shared.slots() {
-        let word = shared.state(slot).load(Ordering::Acquire);
-        let Some(state) = State::decode(word).filter(|state| state.phase == Phase::Passing) else { continue };
-        let to = shared.to(slot).load(Ordering::Relaxed);
-        if to >= shared.geometry.ports() {
+        let Some(state) = State::decode(shared.state(slot).load(Ordering::Acquire)) else { continue };
+        let holder = Holder { port: state.port, incarnation: state.incarnation };
+        let concerned = match state.phase {
+            Phase::Passing => shared.to(slot).load(Ordering::Relaxed),
+            Phase::Held if !shared.is_static(state.port) => state.port,
+            Phase::Held | Phase::Free => continue,
+        };
+        if concerned >= shared.geometry.ports() {
             shared.anomaly();
-            continue;
-        }
-        if !shared.is_gone(Holder { port: state.port, incarnation: state.incarnation }, census) {
-            continue;
-        }
-        if shared.owner(to).load(Ordering::Acquire) != 0 {
-            ask_audit(shared, to);
+        } else if !shared.is_gone(holder, census) {
+        } else if shared.owner(concerned).load(Ordering::Acquire) == 0 {
+            if !shared.is_static(concerned) && retired.insert(concerned) {
+                reaped.requests += retire(shared, concerned, census);
+            }
+        } else if state.phase == Phase::Passing {
+            ask_audit(shared, concerned);
             reaped.audits += 1;
-        } else if !shared.is_static(to) {
-            reaped.requests += retire(shared, to, census);
         }
     }
 }

@@ -45,6 +45,8 @@ pub struct Receiver {
     waited_for: HashSet<u32>,
     /// The port's own slots that are free once they are.
     freed_then: Vec<u32>,
+    /// Dropped without an answer, while their buffers were lent.
+    lent: Vec<(u32, State)>,
     /// Requests received so far.
     order: u64,
     spin: Spin,
@@ -66,6 +68,7 @@ impl Receiver {
             held_back: VecDeque::new(),
             waited_for: HashSet::new(),
             freed_then: Vec::new(),
+            lent: Vec::new(),
             order: 0,
             spin: Spin::new(),
             _leave: leave,
@@ -90,7 +93,7 @@ impl Receiver {
     /// The next request or reply, in the order in which they were sent; `None` if there is none now.
     pub fn receive(&mut self) -> Option<Received> {
         loop {
-            if self.local.take_dropped() {
+            if self.local.take_dropped() || !self.lent.is_empty() {
                 self.answer_dropped();
             }
             if self.batch.is_empty() {
@@ -267,11 +270,18 @@ impl Receiver {
         }
     }
 
+    /// Answers what was dropped, but for requests whose buffer is lent to others under way: those wait for them.
     fn answer_dropped(&mut self) {
-        while let Some((slot, state)) = self.local.dropped.pop() {
-            self.local.set_mark(slot, Mark::Away);
-            answer_for(&self.local.shared, self.local.me, slot, state, STATUS_UNAVAILABLE);
-        }
+        self.lent.extend(std::iter::from_fn(|| self.local.dropped.pop()));
+        let local = &self.local;
+        self.lent.retain(|&(slot, state)| {
+            let is_lent = local.has_children(slot);
+            if !is_lent {
+                local.set_mark(slot, Mark::Away);
+                answer_for(&local.shared, local.me, slot, state, STATUS_UNAVAILABLE);
+            }
+            is_lent
+        });
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     memory::Mapping,
     port::{self, Port, PortNumber, Reserve},
     process::{Census, pid_namespace},
-    reap::{Reaped, reap},
+    reap::{Reaped, empty, reap},
     recovery,
     shared::Shared,
     sync::Ordering,
@@ -145,11 +145,14 @@ impl Segment {
         reap(&self.shared);
         let mut census = Census::default();
         for port in self.shared.geometry.static_ports()..self.shared.geometry.ports() {
-            if self.shared.owner(port).load(Ordering::Relaxed) == 0
-                && let Ok(me) = recovery::claim(&self.shared, port, &mut census)
-            {
+            if self.shared.owner(port).load(Ordering::Relaxed) != 0 {
+                continue;
+            }
+            let Ok(me) = recovery::claim(&self.shared, port, &mut census) else { continue };
+            if empty(&self.shared, me, &mut census).is_empty {
                 return port::settle(&self.shared, me, reserve, &mut census);
             }
+            self.shared.owner(port).store(0, Ordering::Release);
         }
         Err(Error::new(
             ErrorKind::NoSpace,
