@@ -18,11 +18,11 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use roles::{BUFFER, DEPTH, Role, SERVER, spawn};
+use roles::{BUFFER, DEPTH, FILTER, Role, SERVER, spawn};
 use xseg::{Geometry, Port, Received, Reserve, Segment};
 
 const LONG: Duration = Duration::from_secs(600);
-const SERVERS: [Role; 2] = [Role::Server, Role::Store];
+const SERVERS: [Role; 3] = [Role::Server, Role::Store, Role::Filter];
 /// Longest time without a reply before the test calls it a hang.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A process's steps from its start, each of which is a place to die.
@@ -70,6 +70,7 @@ impl Scene {
     fn new(kind: &str) -> Scene {
         let name = format!("xseg-{kind}-{}", std::process::id());
         let segment = Segment::create(&name, Geometry::new(32, 8, 1024, 8 << 20).unwrap()).unwrap();
+        segment.set_route(SERVER, Some(FILTER)).unwrap();
         Scene {
             name,
             segment,
@@ -254,11 +255,11 @@ fn a_kill_at_any_step_costs_survivors_a_pause_and_nothing_else() {
 
 #[test]
 #[cfg(feature = "killpoints")]
-fn kills_of_two_neighbours_at_any_steps_cost_survivors_a_pause_and_nothing_else() {
+fn kills_of_neighbours_at_any_steps_cost_survivors_a_pause_and_nothing_else() {
     let scene = Scene::new("pairs");
     let deaths =
         |seed| scatter(seed).skip(3).map(|number| Death::AtStep(200 + number % 2000)).take(200).collect();
-    scene.play(vec![(Role::Server, deaths(1)), (Role::Store, deaths(2)), (Role::Client, deaths(3))]);
+    scene.play(Role::ALL.into_iter().zip(1..).map(|(role, seed)| (role, deaths(seed))).collect());
 }
 
 #[test]
@@ -268,6 +269,6 @@ fn a_kill_at_any_time_costs_survivors_a_pause_and_nothing_else() {
         let times = scatter(seed).skip(3).map(|number| Death::After(Duration::from_micros(number % 30_000)));
         times.take(usize::try_from(RANDOM_KILLS).unwrap()).collect()
     };
-    scene.play(vec![(Role::Server, deaths(1)), (Role::Store, deaths(2)), (Role::Client, deaths(3))]);
+    scene.play(Role::ALL.into_iter().zip(1..).map(|(role, seed)| (role, deaths(seed))).collect());
     assert!(scene.answered.load(Ordering::Relaxed) > 0);
 }

@@ -61,14 +61,14 @@ impl Noise {
     }
 }
 
-/// Plays all roles while `pause` strikes of noise a round fall; says how the processes ended.
+/// Plays all roles while `strikes` of noise a round fall; all of them must end by themselves.
 fn endure(seed: u64, strikes: u64) {
     let name = format!("xseg-noise-{seed}-{}", std::process::id());
     let segment = Segment::create(&name, Geometry::new(32, 8, 256, 2 << 20).unwrap()).unwrap();
     let file = File::options().read(true).write(true).open(format!("/dev/shm/{name}")).unwrap();
     let len = file.metadata().unwrap().len();
-    let roles = [Role::Server, Role::Store, Role::Client, Role::Client];
-    let mut children: Vec<Child> = roles.into_iter().map(|role| spawn(role, &name, 0, LIFE)).collect();
+    segment.set_route(roles::SERVER, Some(roles::FILTER)).unwrap();
+    let mut children: Vec<Child> = Role::ALL.into_iter().map(|role| spawn(role, &name, 0, LIFE)).collect();
     let mut noise = Noise(seed);
     let start = Instant::now();
     let mut ends = Vec::new();

@@ -13,6 +13,8 @@ use xseg::{Held, Port, PortNumber, Received, Reserve, Segment};
 pub(crate) const SERVER: PortNumber = PortNumber(1);
 /// Writes a request's offset into its buffer.
 pub(crate) const STORE: PortNumber = PortNumber(2);
+/// Passes on what is meant for the server, and its answers.
+pub(crate) const FILTER: PortNumber = PortNumber(3);
 /// Bytes in a client's buffer.
 pub(crate) const BUFFER: u64 = 4096;
 /// Requests a client has under way.
@@ -25,16 +27,18 @@ const RESERVE: Reserve = Reserve { requests: 32, bytes: 256 * 1024 };
 pub(crate) enum Role {
     Server,
     Store,
+    Filter,
     Client,
 }
 
 impl Role {
-    pub(crate) const ALL: [Role; 3] = [Role::Server, Role::Store, Role::Client];
+    pub(crate) const ALL: [Role; 4] = [Role::Server, Role::Store, Role::Filter, Role::Client];
 
     fn name(self) -> &'static str {
         match self {
             Role::Server => "server",
             Role::Store => "store",
+            Role::Filter => "filter",
             Role::Client => "client",
         }
     }
@@ -71,6 +75,7 @@ pub(crate) fn play() {
         let port = Segment::open(&name).and_then(|segment| match role {
             Role::Server => segment.bind(SERVER, RESERVE),
             Role::Store => segment.bind(STORE, RESERVE),
+            Role::Filter => segment.bind(FILTER, RESERVE),
             Role::Client => segment.bind_dynamic(RESERVE),
         });
         let Ok(port) = port else {
@@ -81,6 +86,7 @@ pub(crate) fn play() {
         match role {
             Role::Server => serve(port, again),
             Role::Store => store(port, again),
+            Role::Filter => filter(port, again),
             Role::Client => ask(port, again),
         }
     }
@@ -136,6 +142,18 @@ fn store(mut port: Port, end: Instant) {
                 held.set_serviced(held.buffer_bytes());
                 let _ = port.respond(held);
             }
+        }
+    }
+}
+
+fn filter(mut port: Port, end: Instant) {
+    while Instant::now() < end {
+        port.wait(nap(end));
+        while let Some(received) = port.receive() {
+            let _ = match received {
+                Received::Request(held) => port.forward(held, SERVER),
+                Received::Reply(held) => port.respond(held),
+            };
         }
     }
 }
