@@ -188,16 +188,16 @@ fn requests_arrive_once_and_in_the_order_of_each_sender() {
     });
 }
 
-/// As many involuntary switches between threads as the larger models try.
-fn bounded() -> loom::model::Builder {
+/// Tries interleavings with at most so many involuntary switches between threads.
+fn bounded(switches: usize) -> loom::model::Builder {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = Some(switches);
     builder
 }
 
 #[test]
 fn a_sleeping_owner_is_woken_by_every_push() {
-    bounded().check(|| {
+    bounded(2).check(|| {
         let table = Table::new(2);
         for slot in 0..2 {
             let table = Arc::clone(&table);
@@ -269,7 +269,7 @@ fn a_successor_finds_each_request_once_wherever_its_predecessor_died() {
 #[test]
 fn what_a_dead_pusher_left_is_received_once_wherever_it_died() {
     for steps in 1..=6 {
-        bounded().check(move || {
+        bounded(3).check(move || {
             let table = Table::new(2);
             let mortal_pusher = {
                 let table = Arc::clone(&table);

@@ -325,7 +325,8 @@ impl Port {
     }
 
     /// Says in the inbox word that the owner sleeps. True: the word now holds [`RawFutex::SLEEPING`], it is safe to
-    /// block elsewhere until it changes. False: there is something to receive, or a waker was called.
+    /// block elsewhere until it changes. False: there is something to receive, or a waker was called. Call `disarm` in
+    /// either case: it tells of the waker.
     ///
     /// Block for a second at most: a pusher may die between its push and its wake-up call.
     pub fn arm(&mut self) -> bool {

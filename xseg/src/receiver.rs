@@ -120,7 +120,8 @@ impl Receiver {
     }
 
     /// Says in the inbox word that the owner sleeps. True: the word now holds [`RawFutex::SLEEPING`], it is safe to
-    /// block elsewhere until it changes. False: there is something to receive, or a waker was called.
+    /// block elsewhere until it changes. False: there is something to receive, or a waker was called. Call `disarm` in
+    /// either case: it tells of the waker.
     pub fn arm(&mut self) -> bool {
         self.batch.is_empty() && wait::try_arm(&self.local)
     }
