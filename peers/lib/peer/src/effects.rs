@@ -17,13 +17,38 @@ struct Inner {
     counters: Counters,
     in_flight: u64,
     wake_at_ns: Option<u64>,
+    #[cfg(feature = "simulation")]
+    death: Death,
+    /// What a dead peer's memory is freed with: its conversations hold each other.
+    #[cfg(feature = "simulation")]
+    at_end: Vec<Box<dyn FnOnce()>>,
+}
+
+/// When the peer dies, as far as a simulation has decided.
+#[cfg(feature = "simulation")]
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Death {
+    Never,
+    /// Before the effect after so many more.
+    After(u32),
+    Happened,
 }
 
 impl Effects {
     /// The hands of a peer that something else than [`crate::run`] drives, as a simulation does.
     #[must_use]
     pub fn new(port: Port, clock: Box<dyn Clock>) -> Effects {
-        let inner = Inner { port, clock, counters: Counters::default(), in_flight: 0, wake_at_ns: None };
+        let inner = Inner {
+            port,
+            clock,
+            counters: Counters::default(),
+            in_flight: 0,
+            wake_at_ns: None,
+            #[cfg(feature = "simulation")]
+            death: Death::Never,
+            #[cfg(feature = "simulation")]
+            at_end: Vec::new(),
+        };
         Effects(Rc::new(RefCell::new(inner)))
     }
 
@@ -37,6 +62,10 @@ impl Effects {
     pub fn respond(&self, mut request: Held, result: Result<(), &Failure>) {
         fill_result(&mut request, result);
         let inner = &mut *self.0.borrow_mut();
+        #[cfg(feature = "simulation")]
+        if inner.is_dead() {
+            return;
+        }
         inner.counters.count(request.op(), result.is_err());
         inner.in_flight = inner.in_flight.saturating_sub(1);
         if let Err(refused) = inner.port.respond(request) {
@@ -65,12 +94,22 @@ impl Effects {
     /// # Errors
     /// Gives the request back if there is no such port or its way is too long.
     pub fn submit(&self, request: Held, to: PortNumber) -> Result<(), Refused> {
-        self.0.borrow_mut().port.submit(request, to)
+        let inner = &mut *self.0.borrow_mut();
+        #[cfg(feature = "simulation")]
+        if inner.is_dead() {
+            return Ok(());
+        }
+        inner.port.submit(request, to)
     }
 
     /// Gives a reply's slot and buffer back.
     pub fn free(&self, held: Held) {
-        self.0.borrow_mut().port.free(held);
+        let inner = &mut *self.0.borrow_mut();
+        #[cfg(feature = "simulation")]
+        if inner.is_dead() {
+            return;
+        }
+        inner.port.free(held);
     }
 
     /// Nanoseconds since some fixed moment.
@@ -89,6 +128,12 @@ impl Effects {
     #[must_use]
     pub fn random(&self) -> u64 {
         self.0.borrow_mut().clock.random()
+    }
+
+    /// The time asked for by `wake_at`, if any.
+    #[must_use]
+    pub fn wakes_at_ns(&self) -> Option<u64> {
+        self.0.borrow().wake_at_ns
     }
 
     /// Asks for a tick at this time, or at an earlier one if that was asked for before.
@@ -136,6 +181,59 @@ impl Effects {
             inner.wake_at_ns.map(|at| Duration::from_nanos(at.saturating_sub(inner.clock.now_ns())));
         let sleep = until_tick.map_or(longest, |tick| tick.min(longest));
         inner.port.wait(Some(std::time::Instant::now() + sleep));
+    }
+}
+
+#[cfg(feature = "simulation")]
+impl Effects {
+    /// The peer dies before the effect (an answer, a submission, a freed request) after `count` more. What it does then
+    /// does not happen; whoever drives it drops it before anybody binds its port again.
+    pub fn die_after(&self, count: u32) {
+        let inner = &mut *self.0.borrow_mut();
+        if inner.death != Death::Happened {
+            inner.death = Death::After(count);
+        }
+    }
+
+    /// Dies now.
+    pub fn die(&self) {
+        self.die_after(0);
+        self.0.borrow_mut().is_dead();
+    }
+
+    pub(crate) fn at_end(&self, free: impl FnOnce() + 'static) {
+        self.0.borrow_mut().at_end.push(Box::new(free));
+    }
+
+    pub(crate) fn end(&self) {
+        let all = std::mem::take(&mut self.0.borrow_mut().at_end);
+        all.into_iter().for_each(|free| free());
+    }
+
+    /// Whether the peer died.
+    #[must_use]
+    pub fn has_died(&self) -> bool {
+        self.0.borrow().death == Death::Happened
+    }
+}
+
+#[cfg(feature = "simulation")]
+impl Inner {
+    /// Whether the effect that is about to happen does not, because its peer is dead.
+    fn is_dead(&mut self) -> bool {
+        match self.death {
+            Death::Never => false,
+            Death::Happened => true,
+            Death::After(0) => {
+                self.death = Death::Happened;
+                self.port.abandon();
+                true
+            }
+            Death::After(count) => {
+                self.death = Death::After(count - 1);
+                false
+            }
+        }
     }
 }
 

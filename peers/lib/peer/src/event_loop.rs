@@ -23,6 +23,20 @@ pub trait Peer {
     }
 }
 
+impl<P: Peer + ?Sized> Peer for Box<P> {
+    fn handle(&mut self, event: Event) {
+        (**self).handle(event);
+    }
+
+    fn details(&self) -> serde_json::Value {
+        (**self).details()
+    }
+
+    fn is_idle(&self) -> bool {
+        (**self).is_idle()
+    }
+}
+
 /// What a peer is told.
 pub enum Event {
     /// A request to serve. It must be answered exactly once.
@@ -80,22 +94,16 @@ pub fn run_with_clock<P: Peer>(
     clock: Box<dyn Clock>,
     build: impl FnOnce(Effects) -> P,
 ) -> Result<(), Error> {
-    let bound = segment.bind(number, reserve);
-    let port = bound.map_err(|source| Error { port: number.0, role: common.role.clone(), source })?;
-    let effects = Effects::new(port, clock);
-    stop.register(effects.waker());
-    let since_unix_ms = effects.unix_ms();
+    let mut stepper = Stepper::new(segment, common, number, reserve, clock, build)?;
+    stop.register(stepper.effects.waker());
     tracing::info!(role = common.role, port = number.0, "serving");
-    let peer = build(effects.clone());
-    let (segment, common) = (segment.clone(), common.clone());
-    let backlog = VecDeque::new();
-    let role = common.role.clone();
-    Running { peer, effects, segment, common, backlog, since_unix_ms, next_reap_ns: 0 }.serve(stop);
-    tracing::info!(role, port = number.0, "stopped");
+    stepper.serve(stop);
+    tracing::info!(role = common.role, port = number.0, "stopped");
     Ok(())
 }
 
-struct Running<P> {
+/// A peer and what drives it, a step at a time: [`run`] does nothing else, and a simulation decides when.
+pub struct Stepper<P> {
     peer: P,
     effects: Effects,
     segment: Segment,
@@ -104,44 +112,109 @@ struct Running<P> {
     backlog: VecDeque<Held>,
     since_unix_ms: u64,
     next_reap_ns: u64,
+    is_stopping: bool,
 }
 
-impl<P: Peer> Running<P> {
+#[cfg(feature = "simulation")]
+impl<P> Drop for Stepper<P> {
+    fn drop(&mut self) {
+        self.effects.end();
+    }
+}
+
+impl<P: Peer> Stepper<P> {
+    /// Binds a port for the peer that `build` makes.
+    ///
+    /// # Errors
+    /// If the port cannot be bound.
+    pub fn new(
+        segment: &Segment,
+        common: &Common,
+        number: PortNumber,
+        reserve: Reserve,
+        clock: Box<dyn Clock>,
+        build: impl FnOnce(Effects) -> P,
+    ) -> Result<Stepper<P>, Error> {
+        let bound = segment.bind(number, reserve);
+        let port = bound.map_err(|source| Error { port: number.0, role: common.role.clone(), source })?;
+        let effects = Effects::new(port, clock);
+        let since_unix_ms = effects.unix_ms();
+        let peer = build(effects.clone());
+        let (segment, common, backlog) = (segment.clone(), common.clone(), VecDeque::new());
+        Ok(Stepper {
+            peer,
+            effects,
+            segment,
+            common,
+            backlog,
+            since_unix_ms,
+            next_reap_ns: 0,
+            is_stopping: false,
+        })
+    }
+
+    /// Deals with what came first, if anything came, and with the time. Whether there was anything.
+    pub fn step(&mut self) -> bool {
+        let has_received = self.receive();
+        self.tick() || has_received
+    }
+
+    /// No more requests will be served; what is under way ends.
+    pub fn stop(&mut self) {
+        self.is_stopping = true;
+        self.peer.handle(Event::Stopping);
+    }
+
+    /// Whether the peer was stopped and has nothing left to do.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.is_stopping && self.effects.in_flight() == 0 && self.peer.is_idle()
+    }
+
+    /// What the peer's hands are: its port, its clock.
+    #[must_use]
+    pub fn effects(&self) -> &Effects {
+        &self.effects
+    }
+
     fn serve(&mut self, stop: &Stop) {
         while !stop.is_set() {
             self.turn();
         }
-        self.peer.handle(Event::Stopping);
-        while self.effects.in_flight() > 0 || !self.peer.is_idle() {
-            self.finish_turn();
+        self.stop();
+        while !self.is_done() {
+            // One at a time: the last reply must not be followed by a sleep.
+            if !self.step() {
+                self.sleep();
+            }
         }
     }
 
     /// Everything that is there, then sleep.
     fn turn(&mut self) {
         for _ in 0..BURST {
-            match self.effects.receive() {
-                Some(Received::Request(request)) => self.accept(request),
-                Some(Received::Reply(reply)) => self.peer.handle(Event::Replied(reply)),
-                None => {
-                    self.serve_backlog();
-                    self.sleep();
-                    break;
-                }
+            if !self.receive() {
+                self.sleep();
+                break;
             }
-            self.serve_backlog();
         }
         self.tick();
     }
 
-    /// As `turn`, but new requests stay for the next owner of the port.
-    fn finish_turn(&mut self) {
-        match self.effects.receive() {
-            Some(Received::Request(request)) => self.backlog.push_back(request),
+    /// One request or reply. While the peer stops, new requests stay for the next owner of the port.
+    fn receive(&mut self) -> bool {
+        let received = self.effects.receive();
+        let has_received = received.is_some();
+        match received {
+            Some(Received::Request(request)) if self.is_stopping => self.backlog.push_back(request),
+            Some(Received::Request(request)) => self.accept(request),
             Some(Received::Reply(reply)) => self.peer.handle(Event::Replied(reply)),
-            None => self.sleep(),
+            None => {}
         }
-        self.tick();
+        if !self.is_stopping {
+            self.serve_backlog();
+        }
+        has_received
     }
 
     /// Waits for something to do; after that is the time to look after what dead clients left.
@@ -154,10 +227,12 @@ impl<P: Peer> Running<P> {
         }
     }
 
-    fn tick(&mut self) {
-        if self.effects.take_due() {
+    fn tick(&mut self) -> bool {
+        let is_due = self.effects.take_due();
+        if is_due {
             self.peer.handle(Event::Tick);
         }
+        is_due
     }
 
     fn accept(&mut self, request: Held) {

@@ -67,14 +67,28 @@ impl Tasks {
     /// No tasks yet.
     #[must_use]
     pub fn new(effects: Effects) -> Tasks {
-        Tasks(Rc::new(Inner {
+        let tasks = Tasks(Rc::new(Inner {
             effects,
             tasks: RefCell::default(),
             next: RefCell::new(0),
             ready: Arc::default(),
             replies: RefCell::default(),
             starved: RefCell::default(),
-        }))
+        }));
+        #[cfg(feature = "simulation")]
+        tasks.end_with_peer();
+        tasks
+    }
+
+    #[cfg(feature = "simulation")]
+    fn end_with_peer(&self) {
+        let inner = Rc::downgrade(&self.0);
+        self.0.effects.at_end(move || {
+            if let Some(inner) = inner.upgrade() {
+                drop(inner.tasks.take());
+                drop(inner.replies.take());
+            }
+        });
     }
 
     /// What the peer can do.
