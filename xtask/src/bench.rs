@@ -4,6 +4,7 @@
 //! Whoever is compared takes turns: each load is run on one after the other, several rounds, and medians count.
 
 mod fio;
+mod ipc;
 mod maps;
 mod original;
 mod series;
@@ -45,6 +46,7 @@ pub(crate) fn run(effort: Effort) -> Result<()> {
     let programs = build()?;
     let folder = Folder::new()?;
     println!("\nMedians of {} rounds of {} s, on {}", effort.rounds, effort.seconds, machine());
+    ipc::measure()?;
     let stack = Stack::start(&programs, &folder.0.join("stack"))?;
     volumes::measure(&stack, &folder.0, effort)?;
     maps::measure(&stack, effort)

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
+use super::fio::{AREA_BYTES, Load};
 use super::series::Figure;
 use super::server::Server;
 use crate::process::{output, program, succeeds};
@@ -40,6 +42,28 @@ impl Stack {
         output(self.command("vlmc").args(words)).map(|printed| printed.trim().to_owned())
     }
 
+    /// One load from inside the segment, for some seconds.
+    pub(super) fn load(&self, on: Inside<'_>, load: Load, seconds: u32) -> Result<Figure> {
+        let mut command = self.command("archipelago");
+        command.arg("bench").args(on.words()).arg("--json");
+        command.args(["--span", &format!("{}M", AREA_BYTES >> 20), "--seconds", &seconds.to_string()]);
+        command.args([
+            "--block-size",
+            &format!("{}K", load.block_bytes >> 10),
+            "--depth",
+            &load.depth.to_string(),
+        ]);
+        command.args(["--write-percent", if load.is_write { "100" } else { "0" }]);
+        parse(&output(&mut command)?, load)
+    }
+
+    /// Writes the whole area once.
+    pub(super) fn fill(&self, on: Inside<'_>) -> Result<()> {
+        let mut command = self.command("archipelago");
+        command.arg("bench").args(on.words()).args(["--span", &format!("{}M", AREA_BYTES >> 20)]);
+        output(command.args(["--block-size", "1M", "--depth", "4", "--write-percent", "100"])).map(drop)
+    }
+
     /// How long `vlmc` takes with these words, the start of its process included.
     pub(super) fn time_vlmc<S: AsRef<OsStr>>(&self, words: &[S]) -> Result<Figure> {
         let begun = Instant::now();
@@ -48,8 +72,54 @@ impl Stack {
     }
 }
 
+/// What is loaded from inside the segment.
+#[derive(Clone, Copy)]
+pub(super) enum Inside<'a> {
+    Volume(&'a str),
+    /// A store, without volumes: the role that serves it.
+    Store(&'a str),
+}
+
+impl<'a> Inside<'a> {
+    fn words(self) -> Vec<&'a str> {
+        match self {
+            Inside::Volume(name) => vec![name],
+            Inside::Store(role) => vec!["--store", role],
+        }
+    }
+}
+
+fn parse(text: &str, load: Load) -> Result<Figure> {
+    let report: Value = serde_json::from_str(text).context("archipelago bench printed no JSON")?;
+    ensure!(report["failed"].as_u64() == Some(0), "requests failed: {}", report["first_failure"]);
+    let measured = &report["operations"][load.kind()];
+    let per_second = measured["per_second"].as_f64().context("the report has no rate")?;
+    let median_us = measured["latency"]["p50_us"].as_f64().context("the report has no median")?;
+    Ok(Figure { per_second, median_us })
+}
+
 fn ours(programs: &Path, configuration: &Path, name: &str) -> Command {
     let mut command = program(programs.join(name));
     command.env("ARCHIPELAGO_CONFIG", configuration);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPORT: &str =
+        r#"{"failed": 0, "operations": {"read": {"per_second": 90000.0, "latency": {"p50_us": 10.5}}}}"#;
+    const READ: Load = Load { is_write: false, block_bytes: 4096, depth: 1 };
+
+    #[test]
+    fn the_operation_that_was_asked_for_is_read() {
+        assert_eq!(parse(REPORT, READ).unwrap(), Figure { per_second: 90_000.0, median_us: 10.5 });
+        assert!(parse(REPORT, Load { is_write: true, ..READ }).is_err());
+    }
+
+    #[test]
+    fn failed_requests_give_no_figure() {
+        assert!(parse(&REPORT.replace("\"failed\": 0", "\"failed\": 3"), READ).is_err());
+    }
 }

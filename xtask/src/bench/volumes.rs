@@ -1,4 +1,5 @@
-//! Reads and writes: our stack over NBD, QEMU's server over NBD, and the plain file beneath both.
+//! Reads and writes: a store and a volume from inside the segment, a volume over NBD, and beside them QEMU's server
+//! over NBD and a plain file.
 
 use std::path::Path;
 
@@ -7,61 +8,99 @@ use anyhow::{Context, Result};
 use super::fio::{self, AREA_BYTES, LOADS, Load, Target};
 use super::series::{Figure, Series};
 use super::server::QemuStorageDaemon;
-use super::stack::Stack;
+use super::stack::{Inside, Stack};
 use super::table::Table;
 use super::{Effort, is_in_memory, original};
 use crate::process::find;
 
-const VOLUME: &str = "bench-volume";
+const INSIDE: &str = "bench-inside";
+const OUTSIDE: &str = "bench-outside";
+/// The role of the embedded default that keeps blocks.
+const STORE: &str = "blockerb";
 
 /// Somebody who is measured.
 struct Subject<'a> {
     name: &'static str,
-    target: Target<'a>,
+    way: Way<'a>,
+}
+
+/// How.
+enum Way<'a> {
+    Inside(&'a Stack, Inside<'a>),
+    Fio(Target<'a>),
+}
+
+impl Subject<'_> {
+    fn fill(&self) -> Result<()> {
+        match &self.way {
+            Way::Inside(stack, on) => stack.fill(*on),
+            Way::Fio(target) => fio::fill(target),
+        }
+        .with_context(|| format!("cannot fill: {}", self.name))
+    }
+
+    fn load(&self, load: Load, seconds: u32) -> Result<Figure> {
+        match &self.way {
+            Way::Inside(stack, on) => stack.load(*on, load, seconds),
+            Way::Fio(target) => fio::run(target, load, seconds),
+        }
+        .with_context(|| format!("{}: {}", self.name, load.name()))
+    }
 }
 
 pub(super) fn measure(stack: &Stack, folder: &Path, effort: Effort) -> Result<()> {
+    let size = format!("{}M", AREA_BYTES >> 20);
+    stack.vlmc(&["create", INSIDE, "--size", &size])?;
+    let mut subjects = vec![
+        Subject { name: "store, in the segment", way: Way::Inside(stack, Inside::Store(STORE)) },
+        Subject { name: "volume, in the segment", way: Way::Inside(stack, Inside::Volume(INSIDE)) },
+    ];
     if find("fio").is_none() {
-        println!("skipped: volumes: missing tool: fio");
-        return Ok(());
+        println!("skipped: what fio measures: missing tool: fio");
+        return show(&subjects, folder, effort);
     }
-    stack.vlmc(&["create", VOLUME, "--size", &format!("{}M", AREA_BYTES >> 20)])?;
-    let uri = stack.vlmc(&["map", VOLUME, "--via", "nbd"]).context("cannot map a volume over NBD")?;
-    let image = folder.join("plain.img");
-    std::fs::File::create(&image)?.set_len(AREA_BYTES)?;
-    let qemu_image = folder.join("qemu.img");
-    std::fs::File::create(&qemu_image)?.set_len(AREA_BYTES)?;
-    let qemu = QemuStorageDaemon::start(folder, &qemu_image)?;
-    let mut subjects = vec![Subject { name: "volume over NBD", target: Target::Nbd(&uri) }];
+    stack.vlmc(&["create", OUTSIDE, "--size", &size])?;
+    let uri = stack.vlmc(&["map", OUTSIDE, "--via", "nbd"]).context("cannot map a volume over NBD")?;
+    let qemu = QemuStorageDaemon::start(folder, &image(folder, "qemu.img")?)?;
+    let plain = image(folder, "plain.img")?;
+    subjects.push(Subject { name: "volume, NBD", way: Way::Fio(Target::Nbd(&uri)) });
     match &qemu {
         Some(qemu) => {
-            subjects.push(Subject { name: "qemu-storage-daemon over NBD", target: Target::Nbd(&qemu.uri) })
+            subjects.push(Subject { name: "qemu-storage-daemon, NBD", way: Way::Fio(Target::Nbd(&qemu.uri)) })
         }
         None => println!("skipped: qemu-storage-daemon: missing tool: qemu-storage-daemon"),
     }
-    subjects.push(Subject { name: "plain file, no server", target: Target::File(&image) });
-    for subject in &subjects {
-        fio::fill(&subject.target).with_context(|| format!("cannot fill: {}", subject.name))?;
-    }
-    print!("{}", table(&subjects, folder, effort)?.text());
-    stack.vlmc(&["unmap", VOLUME]).map(drop)
+    subjects.push(Subject { name: "plain file", way: Way::Fio(Target::File(&plain)) });
+    show(&subjects, folder, effort)?;
+    stack.vlmc(&["unmap", OUTSIDE]).map(drop)
 }
 
-fn table(subjects: &[Subject<'_>], folder: &Path, effort: Effort) -> Result<Table> {
-    let place =
-        if is_in_memory(folder) { "in memory" } else { "on disk, past the page cache where the server can" };
-    let title = format!("Random reads and writes {place}: operations a second, median time of one (fio)");
+/// A sparse file as large as the area.
+fn image(folder: &Path, name: &str) -> Result<std::path::PathBuf> {
+    let path = folder.join(name);
+    std::fs::File::create(&path)?.set_len(AREA_BYTES)?;
+    Ok(path)
+}
+
+fn show(subjects: &[Subject<'_>], folder: &Path, effort: Effort) -> Result<()> {
+    subjects.iter().try_for_each(Subject::fill)?;
+    let place = if is_in_memory(folder) { "in memory" } else { "on disk" };
+    let title = format!(
+        "Random reads and writes {place}, not synced: operations a second, median time of one. The volumes of ours \
+         as their default keeps them; QEMU's and the plain file past the page cache."
+    );
     let mut head = vec!["load"];
     head.extend(subjects.iter().map(|subject| subject.name));
-    head.push("original's stack, without NBD, elsewhere");
+    head.extend(["original's store, elsewhere", "original's volume, elsewhere"]);
     let mut table = Table::new(title, &head);
     for load in LOADS {
         let mut cells = vec![load.name()];
         cells.extend(taking_turns(subjects, load, effort)?.iter().map(Series::to_string));
-        cells.push(original::volume(load).to_owned());
+        cells.extend([original::store(load), original::volume(load)].map(str::to_owned));
         table.row(cells);
     }
-    Ok(table)
+    print!("{}", table.text());
+    Ok(())
 }
 
 /// Every subject once a round, so that a slow minute of the machine hits all of them.
@@ -69,9 +108,7 @@ fn taking_turns(subjects: &[Subject<'_>], load: Load, effort: Effort) -> Result<
     let mut all = vec![Series::default(); subjects.len()];
     for _ in 0..effort.rounds {
         for (subject, series) in subjects.iter().zip(&mut all) {
-            let figure: Figure = fio::run(&subject.target, load, effort.seconds)
-                .with_context(|| format!("{}: {}", subject.name, load.name()))?;
-            series.add(figure);
+            series.add(subject.load(load, effort.seconds)?);
         }
     }
     Ok(all)

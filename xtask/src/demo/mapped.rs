@@ -91,7 +91,7 @@ impl<'s> Mapped<'s> {
     }
 
     /// Does something while the file system holds still.
-    pub(super) fn freeze(&self, act: impl FnOnce() -> Result<()>) -> Result<()> {
+    pub(super) fn freeze<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
         if self.way != Way::Mount {
             return act();
         }

@@ -21,14 +21,16 @@ pub(super) fn tell(stage: &Stage, via: &str) -> Result<()> {
     let volume = Mapped::map(stage, VOLUME, via)?;
     stage.say(&format!("A real ext4 on it, with a copy of {FILES}"));
     volume.fill(SIZE)?;
-    let used = used(stage)?;
 
     stage.say("A snapshot while it is in use, and a clone of the snapshot; neither copies data");
-    volume.freeze(|| timed(stage, &format!("vlmc snapshot {VOLUME} {SNAPSHOT}")))?;
-    timed(stage, &format!("vlmc create {CLONE} --snap {SNAPSHOT}"))?;
+    let (before, after) = volume.freeze(|| {
+        let before = used(stage)?;
+        timed(stage, &format!("vlmc snapshot {VOLUME} {SNAPSHOT}"))?;
+        timed(stage, &format!("vlmc create {CLONE} --snap {SNAPSHOT}"))?;
+        Ok((before, used(stage)?))
+    })?;
     stage.run("vlmc list")?;
-    let added = self::used(stage)?.saturating_sub(used);
-    println!("(space in the store: {used} KiB with the files, {added} KiB more for snapshot and clone)");
+    println!("(on disk: {before} KiB before them, {} KiB more with them)", after.saturating_sub(before));
 
     stage.say("The volume goes its own way");
     volume.enter()?;
@@ -83,9 +85,9 @@ fn timed(stage: &Stage, line: &str) -> Result<()> {
     Ok(())
 }
 
-/// KiB that the stores take on disk.
+/// KiB that the stack takes on disk; volumes that are seen as files in it are on another file system.
 fn used(stage: &Stage) -> Result<u64> {
-    let text = stage.run_quietly("du -sk stack")?;
+    let text = stage.run_quietly("du -skx stack")?;
     Ok(text.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0))
 }
 
