@@ -84,6 +84,8 @@ impl Map {
 
     /// The map of a new volume, to be filled from a list of blocks: the first checkpoint writes `root` as well.
     pub fn build(root: Root) -> Self {
+        // Until its first snapshot the volume may write in place what the list says so of; its clones never.
+        let root = Root { shared_before: Generation(0), ..root };
         let tree = Tree::new(root.height, root.top);
         Self::new(root, tree, Session::Building)
     }

@@ -26,6 +26,8 @@ pub(crate) struct State {
     locks: BTreeMap<Vec<u8>, Lock>,
     changes: u64,
     fault: Option<Fault>,
+    /// What is refused, and how.
+    refused: Option<(Op, ErrorKind)>,
     /// How many requests wait at the map store, by operation.
     waiting: BTreeMap<&'static str, u64>,
 }
@@ -68,6 +70,15 @@ impl World {
     /// From now on the stores do nothing.
     pub(crate) fn break_now(&self) {
         self.break_after(Fault { after: 0, is_done: false });
+    }
+
+    /// From now on an operation fails.
+    pub(crate) fn refuse(&self, op: Op, kind: ErrorKind) {
+        self.state().refused = Some((op, kind));
+    }
+
+    pub(crate) fn allow(&self) {
+        self.state().refused = None;
     }
 
     /// Whether they have begun to fail.
@@ -226,6 +237,9 @@ impl State {
                 | Op::Release
                 | Op::WriteZeroes
         );
+        if let Some((_, kind)) = self.refused.filter(|(refused, _)| *refused == op) {
+            return Err(kind);
+        }
         let Some(fault) = self.fault else { return self.perform(place, op, request) };
         self.changes += u64::from(is_change);
         // One that does nothing from now on does not even read.

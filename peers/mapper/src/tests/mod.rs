@@ -1,5 +1,6 @@
 //! Whole flows, against stores in memory.
 
+mod beside;
 mod collecting;
 mod crashes;
 mod flows;

@@ -176,7 +176,8 @@ impl Map {
             return Err(VolumeError::State { action: "fill in a named block", reason });
         }
         self.check_index(index)?;
-        let entry = Entry::Named { name: name.as_str(), written_at: self.now.generation, writable };
+        // Generation 0, like those of the original: older than anything a clone may write in place.
+        let entry = Entry::Named { name: name.as_str(), written_at: Generation(0), writable };
         self.tree.set(index.0, entry).map_err(VolumeError::NotLoaded)
     }
 
