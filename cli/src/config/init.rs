@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     import::quoted,
+    machine::has_fuse,
     stack::{MAX_SOCKET_PATH_BYTES, default_node},
 };
 
@@ -28,6 +29,8 @@ pub struct Places {
     pub blocks: PathBuf,
     /// Where maps and locks are kept.
     pub maps: PathBuf,
+    /// Whether volumes can be shown as files here; without that, the role would keep the stack from starting.
+    pub has_fuse: bool,
 }
 
 /// Why no configuration was written.
@@ -77,6 +80,7 @@ pub fn init(dir: &Path, blocks: Option<&Path>, maps: Option<&Path>) -> Result<Pa
         blocks: make(blocks.unwrap_or(&dir.join("blocks")))?,
         maps: make(maps.unwrap_or(&dir.join("maps")))?,
         dir,
+        has_fuse: has_fuse(),
     };
     let failed = |source| InitError::Io { path: file.clone(), source };
     let mut created = fs::File::create_new(&file).map_err(failed)?;
@@ -121,7 +125,7 @@ vtool_end = 1
 node = {node}
 run_dir = {run}
 log_dir = {log}
-roles = [\"blockerb\", \"blockerm\", \"mapperd\", \"vlmcd\", \"nbd\", \"fuse\"]
+roles = [\"blockerb\", \"blockerm\", \"mapperd\", \"vlmcd\", \"nbd\"{fuse_role}]
 
 [blockerb]
 type = \"filed\"
@@ -151,12 +155,7 @@ mapper_port = 12
 type = \"nbd\"
 portno_start = 40
 socket = {socket}
-
-[fuse]
-type = \"fuse\"
-portno_start = 50
-mountpoint = {mountpoint}
-",
+{fuse}",
         segment = quoted(&segment_name(&places.dir)),
         node = quoted(&default_node(&segment_name(&places.dir))),
         run = inner("run"),
@@ -164,8 +163,13 @@ mountpoint = {mountpoint}
         blocks = path(&places.blocks),
         maps = path(&places.maps),
         socket = inner("run/nbd.sock"),
-        mountpoint = inner("volumes"),
+        fuse_role = if places.has_fuse { ", \"fuse\"" } else { "" },
+        fuse = if places.has_fuse { fuse(&inner("volumes")) } else { String::new() },
     )
+}
+
+fn fuse(mountpoint: &str) -> String {
+    format!("\n[fuse]\ntype = \"fuse\"\nportno_start = 50\nmountpoint = {mountpoint}\n")
 }
 
 #[cfg(test)]
@@ -209,5 +213,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let deep = dir.path().join("d".repeat(100));
         assert!(matches!(init(&deep, None, None), Err(InitError::TooLong { .. })));
+    }
+
+    #[test]
+    fn a_machine_that_cannot_show_files_gets_a_stack_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = init(dir.path(), None, None).unwrap();
+        let home = fs::canonicalize(dir.path()).unwrap();
+        let places =
+            Places { blocks: home.join("blocks"), maps: home.join("maps"), dir: home, has_fuse: false };
+        fs::write(&file, render(&places)).unwrap();
+        let roles = crate::config::load(&file).unwrap().roles;
+        assert!(roles.len() == 5 && roles.iter().all(|role| role.outline.name != "fuse"));
     }
 }

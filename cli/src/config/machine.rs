@@ -27,7 +27,7 @@ pub fn findings(configuration: &Configuration) -> Vec<Finding> {
                 findings.push(Finding { place: Some(needed.place), message });
             }
         }
-        if role.outline.kind == Kind::Fuse && !is_openable(Path::new(FUSE_DEVICE)) {
+        if role.outline.kind == Kind::Fuse && !has_fuse() {
             let message =
                 format!("[{}]: {FUSE_DEVICE} can't be opened here; remove the role", role.outline.name);
             findings.push(Finding { place: Some(role.place), message });
@@ -42,6 +42,11 @@ pub fn findings(configuration: &Configuration) -> Vec<Finding> {
     }
     findings.sort();
     findings
+}
+
+/// Whether files can be shown through FUSE here.
+pub(super) fn has_fuse() -> bool {
+    is_openable(Path::new(FUSE_DEVICE))
 }
 
 fn check_memory(configuration: &Configuration, findings: &mut Vec<Finding>) {
