@@ -24,13 +24,12 @@ impl Service {
                 found.root().state == RootState::Deleted && found.root().last_request == asked.cause;
             return if is_ours { Ok(Answer::Done) } else { Err(no_volume(&volume.name)) };
         }
-        let has_session = volume.session().is_some_and(|session| session.fence.is_some());
         let taken = self.stores.take(&volume.name).await?;
         let deleted = self.bury(asked.cause, &taken.fence).await;
         if deleted.is_ok() {
             volume.forget();
         }
-        if taken.is_new || (has_session && deleted.is_ok()) {
+        if taken.is_new || deleted.is_ok() {
             self.stores.release_or_tell(&volume.name).await;
         }
         deleted.map(|()| Answer::Done)

@@ -60,6 +60,14 @@ pub enum Error {
     /// The port cannot be had.
     #[error(transparent)]
     Peer(#[from] peer::Error),
+    /// A mapper has one thread, and so one port.
+    #[error("portno_start = {first} and portno_end = {last}: a mapper serves one port")]
+    Ports {
+        /// The first port.
+        first: u32,
+        /// The last port.
+        last: u32,
+    },
     /// The machine does not say which of its starts this is, so nobody could tell what a loss of power took.
     #[error("cannot read {BOOT_ID}")]
     Boot(#[source] std::io::Error),
@@ -72,7 +80,7 @@ const REQUESTS_BESIDE: u32 = 256;
 /// Memory of the segment for reading and writing maps, in bytes.
 const BUFFER_BYTES: u64 = 16 << 20;
 
-/// Serves the first of the role's ports until `stop` is set; then closes all maps and gives their locks back.
+/// Serves the role's port until `stop` is set; then closes all maps and gives their locks back.
 ///
 /// # Errors
 /// A bad setting, or a port that cannot be had.
@@ -89,7 +97,11 @@ fn serve_booted(
     boot: BootId,
 ) -> Result<(), Error> {
     config.check()?;
-    let port = PortNumber(*common.ports.start());
+    let (first, last) = (*common.ports.start(), *common.ports.end());
+    if first != last {
+        return Err(Error::Ports { first, last });
+    }
+    let port = PortNumber(first);
     let reserve = Reserve { requests: common.nr_ops.saturating_add(REQUESTS_BESIDE), bytes: BUFFER_BYTES };
     peer::run(segment, common, port, reserve, stop, |effects| {
         mapper::Mapper::new(effects, config, &common.node, boot)

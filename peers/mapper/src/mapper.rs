@@ -81,8 +81,8 @@ impl Peer for Mapper {
     }
 
     fn details(&self) -> serde_json::Value {
-        let (open_maps, loaded_nodes) = self.service.volumes.counts();
-        serde_json::json!({ "open_maps": open_maps, "loaded_nodes": loaded_nodes })
+        let (names_in_use, open_maps, loaded_nodes) = self.service.volumes.counts();
+        serde_json::json!({ "names_in_use": names_in_use, "open_maps": open_maps, "loaded_nodes": loaded_nodes })
     }
 
     fn is_idle(&self) -> bool {

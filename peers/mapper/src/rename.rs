@@ -20,10 +20,11 @@ impl Service {
             return Err(exists(&to));
         }
         let target = self.volumes.get(&to);
-        let _turns = self.volumes.both(volume, &target).await;
+        let turns = self.volumes.both(volume, &target).await;
         let result = self.rename_alone(asked, volume, &to).await;
         volume.forget();
         target.forget();
+        drop(turns);
         self.volumes.used(target);
         result.map(|()| Answer::Done)
     }
@@ -39,7 +40,6 @@ impl Service {
         if !root.state.is_live() || (has_moved && !is_ours) {
             return Err(no_volume(&volume.name));
         }
-        let has_session = volume.session().is_some_and(|session| session.fence.is_some());
         let from_taken = self.stores.take(&volume.name).await?;
         let to_taken = match self.stores.take(to).await {
             Ok(taken) => taken,
@@ -53,7 +53,7 @@ impl Service {
             false => self.move_root(asked, volume, &from_taken.fence, &to_taken.fence).await,
         };
         self.stores.give_back(&to_taken).await;
-        if from_taken.is_new || (has_session && result.is_ok()) {
+        if from_taken.is_new || result.is_ok() {
             self.stores.release_or_tell(&volume.name).await;
         }
         result

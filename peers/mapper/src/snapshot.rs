@@ -20,10 +20,11 @@ impl Service {
             return Err(exists(&name));
         }
         let target = self.volumes.get(&name);
-        let _turns = self.volumes.both(volume, &target).await;
+        let turns = self.volumes.both(volume, &target).await;
         let opened = self.open(volume).await?;
         let result = self.snapshot_opened(asked, &opened, &name).await;
         let closed = self.close_if_new(volume, &opened).await;
+        drop(turns);
         self.volumes.used(target);
         result.and(closed).map(|()| Answer::Done)
     }

@@ -86,11 +86,12 @@ impl Volumes {
         by_name.values().filter(|volume| volume.session().is_some()).map(Rc::clone).collect()
     }
 
-    /// How many maps are open, and how many of their nodes are in memory.
-    pub(crate) fn counts(&self) -> (usize, usize) {
+    /// How many names are in use, how many maps are open, and how many of their nodes are in memory.
+    pub(crate) fn counts(&self) -> (usize, usize, usize) {
         let by_name = self.by_name.borrow();
         let sessions = || by_name.values().filter_map(|volume| volume.session());
-        (sessions().count(), sessions().map(|session| session.map.borrow().loaded_nodes()).sum())
+        let loaded = sessions().map(|session| session.map.borrow().loaded_nodes()).sum();
+        (by_name.len(), sessions().count(), loaded)
     }
 
     /// Marks the volume as used, forgets it if nothing is left of it, and drops nodes beyond the limit: those of the volumes

@@ -90,9 +90,11 @@ fn memory_for_maps_is_bounded_and_evicted_maps_are_read_again() {
     }
     assert_eq!(loaded(&mut caller).0, 3);
     for volume in ["volume1", "volume2", "volume3"] {
+        caller.client.snapshot(volume, &format!("{volume}-snap")).unwrap();
         caller.client.close(volume).unwrap();
     }
     assert_eq!(loaded(&mut caller), (0, 0));
+    assert_eq!(caller.client.ping(super::rig::FIRST).unwrap().details["names_in_use"], 0);
 }
 
 #[test]
