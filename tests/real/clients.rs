@@ -58,13 +58,17 @@ fn qemu_reads_and_writes_the_volume() {
 #[test]
 fn fio_verifies_what_it_wrote_through_nbd() {
     let Some((_stack, uri)) = mapped("fio_verifies_what_it_wrote_through_nbd", "fio") else { return };
-    must(Command::new("fio").args(["--name=verify", "--ioengine=nbd", "--rw=randwrite", "--bsrange=512-256k"]).args([
-        &format!("--uri={uri}"),
-        "--size=64M",
-        "--iodepth=32",
-        "--verify=crc32c",
-        "--bs_unaligned",
-    ]));
+    must(
+        Command::new("fio")
+            .args(["--name=verify", "--ioengine=nbd", "--rw=randwrite", "--bsrange=512-256k"])
+            .args([
+                &format!("--uri={uri}"),
+                "--size=64M",
+                "--iodepth=32",
+                "--verify=crc32c",
+                "--bs_unaligned",
+            ]),
+    );
 }
 
 #[test]
@@ -76,13 +80,11 @@ fn fio_verifies_what_it_wrote_on_a_loop_device() {
     let stack = TestStack::start();
     stack.vlmc(&["create", "volume1", "--size", "128"]).done();
     let device = stack.vlmc(&["map", "volume1", "--via", "fuse"]).done();
-    must(Command::new("fio").args(["--name=verify", "--ioengine=io_uring", "--direct=1", "--rw=randrw"]).args([
-        &format!("--filename={device}"),
-        "--bs=4k",
-        "--size=64M",
-        "--iodepth=32",
-        "--verify=crc32c",
-    ]));
+    must(
+        Command::new("fio").args(["--name=verify", "--ioengine=io_uring", "--direct=1", "--rw=randrw"]).args(
+            [&format!("--filename={device}"), "--bs=4k", "--size=64M", "--iodepth=32", "--verify=crc32c"],
+        ),
+    );
     assert!(Path::new(&device).exists());
     stack.vlmc(&["unmap", &device]).done();
 }
@@ -118,7 +120,12 @@ fn fsx_finds_nothing_wrong_with_a_loop_device() {
     let configuration = stack.path("fsx.toml");
     std::fs::write(&configuration, FSX).unwrap();
     let mut command = Command::new(fsx);
-    command.arg("-f").arg(&configuration).arg("-P").arg(stack.path(".")).args(["-N", "3000", "-S", "7", &device]);
+    command
+        .arg("-f")
+        .arg(&configuration)
+        .arg("-P")
+        .arg(stack.path("."))
+        .args(["-N", "3000", "-S", "7", &device]);
     must(&mut command);
     stack.vlmc(&["unmap", &device]).done();
 }
@@ -130,13 +137,17 @@ fn two_clients_at_once_do_not_disturb_each_other() {
         for part in 0..2 {
             let uri = &uri;
             scope.spawn(move || {
-                must(Command::new("fio").args(["--name=verify", "--ioengine=nbd", "--rw=randwrite", "--bs=4k"]).args([
-                    format!("--uri={uri}"),
-                    format!("--offset={}M", part * 64),
-                    "--size=32M".to_owned(),
-                    "--iodepth=16".to_owned(),
-                    "--verify=crc32c".to_owned(),
-                ]));
+                must(
+                    Command::new("fio")
+                        .args(["--name=verify", "--ioengine=nbd", "--rw=randwrite", "--bs=4k"])
+                        .args([
+                            format!("--uri={uri}"),
+                            format!("--offset={}M", part * 64),
+                            "--size=32M".to_owned(),
+                            "--iodepth=16".to_owned(),
+                            "--verify=crc32c".to_owned(),
+                        ]),
+                );
             });
         }
     });

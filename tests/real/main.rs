@@ -2,4 +2,5 @@
 
 mod clients;
 mod filesystem;
+mod kills;
 mod trouble;

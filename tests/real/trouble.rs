@@ -14,7 +14,8 @@ impl SmallDisk {
     fn new(size_mib: u32) -> SmallDisk {
         let folder = tempfile::tempdir().unwrap();
         let size = format!("size={size_mib}M");
-        let mounted = tests::run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder.path()));
+        let mounted =
+            tests::run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder.path()));
         mounted.done();
         SmallDisk(folder)
     }
@@ -77,4 +78,37 @@ fn a_device_in_use_is_not_unmapped() {
     tests::run(Command::new("umount").arg(&folder)).done();
     stack.vlmc(&["unmap", &device]).done();
     assert_eq!(stack.vlmc(&["showmapped", "--json"]).done().trim(), "[]");
+}
+
+#[test]
+fn a_read_only_directory_refuses_writes_and_serves_reads() {
+    let test = "a_read_only_directory_refuses_writes_and_serves_reads";
+    if !is_root() {
+        return skip(test, "a small file system needs root");
+    }
+    let disk = SmallDisk::new(64);
+    let (blocks, maps) = (disk.0.path().join("blocks"), disk.0.path().join("maps"));
+    std::fs::create_dir(&blocks).unwrap();
+    std::fs::create_dir(&maps).unwrap();
+    let arguments = ["--blocks", blocks.to_str().unwrap(), "--maps", maps.to_str().unwrap()];
+    let stack = TestStack::start_with(&arguments, |configuration| configuration);
+    let mut client = stack.client();
+    client.create("volume1", Some(16 * MIB), None, None).unwrap();
+    client.write("volume1", 0, &pattern(1, 4096)).unwrap();
+    client.snapshot("volume1", "snapshot1").unwrap();
+    client.close("volume1").unwrap();
+    drop(client);
+    // Open files would keep the file system from becoming read-only: they go with the stack.
+    let mut stack = stack;
+    stack.stop();
+    tests::run(Command::new("mount").args(["-o", "remount,ro"]).arg(disk.0.path())).done();
+    stack.run();
+    let mut client = stack.client();
+    let mut bytes = vec![0; 4096];
+    client.read("snapshot1", 0, &mut bytes).unwrap();
+    assert_eq!(bytes, pattern(1, 4096));
+    assert_eq!(client.create("volume2", Some(16 * MIB), None, None).unwrap_err().kind, ErrorKind::ReadOnly);
+    assert!(client.write("volume1", 0, &bytes).is_err());
+    drop(client);
+    drop(stack);
 }

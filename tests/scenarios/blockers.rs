@@ -137,7 +137,9 @@ fn case_20_a_waiting_acquire_gets_the_lock_when_it_is_released() {
 fn names_of_any_bytes_are_safe() {
     let stack = TestStack::start();
     let mut store = Store::of(&stack);
-    for name in ["../../../../outside01", "/etc/passwd", "..", ".", "a\0b", "%41", "with space", &"long".repeat(64)] {
+    for name in
+        ["../../../../outside01", "/etc/passwd", "..", ".", "a\0b", "%41", "with space", &"long".repeat(64)]
+    {
         store.write(name, name.as_bytes());
         assert_eq!(store.read(name, name.len()).unwrap(), name.as_bytes(), "{name}");
     }
@@ -149,5 +151,8 @@ fn an_unknown_operation_is_answered() {
     let stack = TestStack::start();
     let mut store = Store::of(&stack);
     assert_eq!(kind(store.order(Op::MapRead, "object1", |_| ())), Some(ErrorKind::Unsupported));
-    assert_eq!(kind(store.order(Op::Ping, "object1", |request| request.set_op(999))), Some(ErrorKind::Unsupported));
+    assert_eq!(
+        kind(store.order(Op::Ping, "object1", |request| request.set_op(999))),
+        Some(ErrorKind::Unsupported)
+    );
 }

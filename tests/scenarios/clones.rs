@@ -25,12 +25,18 @@ fn case_8_sizes_of_a_clone() {
     let mut client = snapshotted(&stack);
     client.create("same-size", None, Some("snapshot1"), None).unwrap();
     assert_eq!(client.info("same-size").unwrap().size_bytes, 16 * MIB);
-    assert_eq!(client.create("smaller", Some(2), Some("snapshot1"), None).unwrap_err().kind, ErrorKind::Invalid);
+    assert_eq!(
+        client.create("smaller", Some(2), Some("snapshot1"), None).unwrap_err().kind,
+        ErrorKind::Invalid
+    );
     client.create("larger", Some(40 * MIB), Some("snapshot1"), None).unwrap();
     assert_eq!(read(&mut client, "larger", 0), pattern(1, 8192)[..4096]);
     assert_eq!(read(&mut client, "larger", 30 * MIB), [0; 4096]);
     assert!(client.create("of-volume", None, Some("parent"), None).is_err());
-    assert_eq!(client.create("of-nobody", None, Some("nobody1"), None).unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(
+        client.create("of-nobody", None, Some("nobody1"), None).unwrap_err().kind,
+        ErrorKind::NotFound
+    );
 }
 
 #[test]

@@ -38,7 +38,8 @@ fn what_reads_speaks_json() {
     stack.vlmc(&["create", "volume1", "--size", "64"]).done();
     for arguments in [&["list", "--json"][..], &["info", "volume1", "--json"], &["showmapped", "--json"]] {
         let text = stack.vlmc(arguments).done();
-        serde_json::from_str::<serde_json::Value>(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}"));
+        serde_json::from_str::<serde_json::Value>(&text)
+            .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}"));
     }
     let status = stack.archipelago(&["status", "--json"]).done();
     serde_json::from_str::<serde_json::Value>(&status).unwrap();
@@ -57,4 +58,99 @@ fn import_and_export_keep_every_byte_and_every_hole() {
     assert!(std::fs::read(&copy).unwrap() == image);
     let allocated = std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&copy).unwrap()) * 512;
     assert!(allocated <= 8 << 20, "{allocated} bytes are allocated");
+}
+
+#[test]
+fn case_29_a_stack_is_started_once_and_stopped_whole() {
+    let stack = TestStack::prepared(&[], |configuration| configuration);
+    assert_eq!(stack.archipelago(&["status"]).code(), Some(1));
+    stack.archipelago(&["start"]).done();
+    assert!(stack.archipelago(&["start"]).refused().contains("run"));
+    stack.archipelago(&["status"]).done();
+    stack.archipelago(&["status", "mapperd"]).done();
+    stack.archipelago(&["restart", "mapperd"]).done();
+    stack.archipelago(&["stop", "mapperd"]).done();
+    assert_eq!(stack.archipelago(&["status"]).code(), Some(1));
+    stack.archipelago(&["start", "mapperd"]).done();
+    stack.vlmc(&["create", "volume1", "--size", "16"]).done();
+    stack.vlmc(&["map", "volume1", "--via", "nbd"]).done();
+    assert!(stack.archipelago(&["stop"]).refused().contains("volume1"));
+    stack.archipelago(&["stop", "--force"]).done();
+    assert_eq!(stack.archipelago(&["status"]).code(), Some(1));
+}
+
+#[test]
+fn case_29_what_is_wrong_with_a_configuration_is_named_with_its_line() {
+    let stack = TestStack::prepared(&[], |configuration| {
+        configuration.replace("portno_start = 12", "portno_start = 10\nlog_level = 9\ncolour = \"red\"")
+    });
+    let told = stack.archipelago(&["check"]);
+    assert_eq!(told.code(), Some(1));
+    let told = told.stdout() + &told.stderr();
+    for wrong in ["colour", "log_level", "10"] {
+        assert!(told.contains(wrong), "{wrong} is not named: {told}");
+    }
+    assert!(told.contains("archipelago.toml:"), "{told}");
+    stack.archipelago(&["start"]).refused();
+}
+
+#[test]
+fn case_30_a_mapped_volume_is_neither_mapped_again_nor_removed_nor_renamed() {
+    let stack = TestStack::start();
+    stack.vlmc(&["create", "volume1", "--size", "16"]).done();
+    let uri = stack.vlmc(&["map", "volume1", "--via", "nbd"]).done();
+    assert!(stack.vlmc(&["map", "volume1", "--via", "nbd"]).refused().contains(&uri));
+    stack.vlmc(&["remove", "volume1"]).refused();
+    stack.vlmc(&["rename", "volume1", "volume2"]).refused();
+    assert!(stack.vlmc(&["showmapped"]).done().contains(&uri));
+    stack.vlmc(&["unmap", &uri]).done();
+    stack.vlmc(&["unmap", "volume1"]).refused();
+    stack.vlmc(&["rename", "volume1", "volume2"]).done();
+    stack.vlmc(&["remove", "volume2"]).done();
+}
+
+#[test]
+fn what_is_mapped_is_mapped_again_after_a_restart() {
+    let mut stack = TestStack::start();
+    stack.vlmc(&["create", "volume1", "--size", "16"]).done();
+    let uri = stack.vlmc(&["map", "volume1", "--via", "nbd"]).done();
+    stack.stop();
+    stack.run();
+    assert!(stack.vlmc(&["showmapped"]).done().contains(&uri));
+}
+
+#[test]
+fn a_route_through_another_port_is_put_in_and_taken_out() {
+    let stack = TestStack::start();
+    let xseg = |arguments: &[&str]| tests::run(&mut stack.command("xseg", arguments));
+    let told = stack.stack();
+    let (mapper, via) = (told.mapper.to_string(), told.blocker_maps.to_string());
+    stack.vlmc(&["create", "volume1", "--size", "16"]).done();
+    xseg(&["route", &mapper, &via]).done();
+    // A store does not forward: whoever asks the mapper now hears that.
+    stack.vlmc(&["create", "volume2", "--size", "16"]).refused();
+    xseg(&["route", &mapper, "--clear"]).done();
+    stack.vlmc(&["create", "volume2", "--size", "16"]).done();
+    xseg(&["verify"]).done();
+}
+
+#[test]
+fn space_comes_back_after_a_collection() {
+    let stack = TestStack::start();
+    let mut client = stack.client();
+    client.create("volume1", Some(64 << 20), None, None).unwrap();
+    client.write("volume1", 0, &tests::pattern(1, 32 << 20)).unwrap();
+    client.flush("volume1").unwrap();
+    let before = used_bytes(&stack.path("blocks"));
+    client.remove("volume1").unwrap();
+    let would = stack.archipelago(&["gc", "--dry-run"]).done();
+    assert_eq!(used_bytes(&stack.path("blocks")), before, "{would}");
+    stack.archipelago(&["gc"]).done();
+    let after = used_bytes(&stack.path("blocks"));
+    assert!(after < 1 << 20, "{before} bytes before, {after} after");
+}
+
+fn used_bytes(folder: &std::path::Path) -> u64 {
+    let told = tests::run(std::process::Command::new("du").args(["--summarize", "--block-size=1"]).arg(folder)).done();
+    told.split_whitespace().next().unwrap().parse().unwrap()
 }

@@ -45,7 +45,10 @@ fn case_22_a_write_waits_until_the_owner_closes() {
             theirs.write("volume1", 0, &pattern(2, 4096)).unwrap();
             sender.send(()).unwrap();
         });
-        assert!(receiver.recv_timeout(std::time::Duration::from_millis(300)).is_err(), "the write did not wait");
+        assert!(
+            receiver.recv_timeout(std::time::Duration::from_millis(300)).is_err(),
+            "the write did not wait"
+        );
         ours.close("volume1").unwrap();
         receiver.recv().unwrap();
     });

@@ -5,6 +5,7 @@
 mod blockers;
 mod clones;
 mod commands;
+mod legacy;
 mod locks;
 mod names;
 mod snapshots;

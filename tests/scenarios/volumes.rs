@@ -116,10 +116,17 @@ fn io_of_any_offset_and_length_is_right() {
     let mut client = stack.client();
     client.create("volume1", Some(16 * MIB), None, None).unwrap();
     let mut model = vec![0; 16 << 20];
-    for (step, (offset, length)) in
-        [(0, 1), (4194303, 2), (511, 513), (4194304 - 7, 4194304 + 14), (16777215, 1), (8388608, 4096), (1, 1 << 20)]
-            .into_iter()
-            .enumerate()
+    for (step, (offset, length)) in [
+        (0, 1),
+        (4194303, 2),
+        (511, 513),
+        (4194304 - 7, 4194304 + 14),
+        (16777215, 1),
+        (8388608, 4096),
+        (1, 1 << 20),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let bytes = pattern(u32::try_from(step).unwrap(), length);
         client.write("volume1", u64::try_from(offset).unwrap(), &bytes).unwrap();
