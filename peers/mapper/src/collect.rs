@@ -32,6 +32,9 @@ const WALKED_MAX: usize = 1 << 20;
 /// Nodes read, or names looked at, in one step.
 const STEP_WORK: u64 = if cfg!(test) { 16 } else { 4096 };
 
+/// What the resume point of the last part begins with: no kind's prefix does.
+const LEFTOVERS: &[u8] = b"t.";
+
 /// The kinds of objects, in the order in which they are gone over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -85,31 +88,45 @@ struct Tally {
     removed_bytes: u64,
 }
 
+impl Tally {
+    fn answer(self, resume: Option<Vec<u8>>) -> Answer {
+        let Tally { seen, removed, removed_bytes } = self;
+        Answer::Argument(Collected { seen, removed, removed_bytes, resume }.encode())
+    }
+}
+
 impl Service {
     /// One step. Without the flag `FORCE` nothing is deleted, only counted. The answer says where to go on.
     pub(crate) async fn collect(&self, asked: &Asked) -> Result<Answer, Failure> {
         let argument: List = asked.argument()?;
         let _one = self.collecting.enter().await;
+        let is_dry = !asked.flags.contains(Flags::FORCE);
+        if let Some(after) = argument.after.strip_prefix(LEFTOVERS) {
+            return self.collect_leftovers(after, is_dry).await;
+        }
         let (kind, after) = point_of(&argument.after)?;
         let kept = self.collection.take().filter(|kept| kept.kind == kind && kept.after == after);
         let mut collection = match kept {
             Some(kept) => kept,
             None => self.new_piece(kind, after).await?,
         };
-        let is_dry = !asked.flags.contains(Flags::FORCE);
         let mut tally = Tally::default();
         let resume = self.collect_some(&mut collection, is_dry, &mut tally).await?;
-        let Tally { seen, removed, removed_bytes } = tally;
-        if resume == Resume::Here {
-            let resume = Some(collection.point());
-            self.collection.replace(Some(collection));
-            return Ok(Answer::Argument(Collected { seen, removed, removed_bytes, resume }.encode()));
-        }
-        let resume = match resume {
-            Resume::Here | Resume::NewPiece => Some(collection.point()),
-            Resume::NextKind => kind.next().map(|next| next.prefix().to_vec()),
+        let point = match resume {
+            Resume::Here | Resume::NewPiece => collection.point(),
+            Resume::NextKind => kind.next().map_or(LEFTOVERS, Kind::prefix).to_vec(),
         };
-        Ok(Answer::Argument(Collected { seen, removed, removed_bytes, resume }.encode()))
+        if resume == Resume::Here {
+            self.collection.replace(Some(collection));
+        }
+        Ok(tally.answer(Some(point)))
+    }
+
+    async fn collect_leftovers(&self, after: &[u8], is_dry: bool) -> Result<Answer, Failure> {
+        let found = self.stores.leftovers(after, STEP_WORK).await?;
+        let mut tally = Tally { seen: found.seen, ..Tally::default() };
+        self.remove(Place::Maps, found.tables, is_dry, &mut tally).await?;
+        Ok(tally.answer(found.after.map(|after| [LEFTOVERS, &after].concat())))
     }
 
     async fn new_piece(&self, kind: Kind, after: Vec<u8>) -> Result<Box<Collection>, Failure> {

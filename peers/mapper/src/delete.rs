@@ -1,7 +1,9 @@
 //! Delete: a tombstone first, then what only this volume used.
 
 use protocol::{ErrorKind, Failure};
-use volume::{BootId, Header, ObjectName, ParsedName, RequestId, Root, RootState, VolumeId, Walk};
+use volume::{
+    BlockIndex, BootId, Entry, Header, ObjectName, ParsedName, RequestId, Root, RootState, VolumeId, Walk,
+};
 
 use crate::{
     asked::{Answer, Asked},
@@ -37,7 +39,11 @@ impl Service {
 
     async fn bury(&self, cause: RequestId, fence: &Fence) -> Result<(), Failure> {
         // Read again: only under the lock nobody else changes it.
-        let found = self.stores.live(&fence.lock).await?;
+        let mut found = self.stores.live(&fence.lock).await?;
+        if found.root().state != RootState::ReadOnly {
+            // So that what only this volume of the original used can be told from the rest.
+            found = self.upgraded(&fence.lock, found).await?;
+        }
         self.stores.replace(&fence.lock, &found.root().tombstone(cause).encode(), fence).await?;
         let (stores, name, boot) = (self.stores.clone(), fence.lock.clone(), self.boot);
         self.stores.spawn(async move {
@@ -67,7 +73,8 @@ impl Stores {
             };
             let bytes = self.read_whole(&object).await?;
             if let Some(leaf) = walk.load(&bytes).in_volume(name)? {
-                let blocks = leaf.object_names().filter(|block| is_owned(&root, block)).collect();
+                let blocks =
+                    leaf.entries().filter_map(|(index, entry)| own_block(&root, index, &entry)).collect();
                 self.delete_all(Place::Blocks, blocks).await?;
             }
             self.delete(Place::Maps, &object, None).await?;
@@ -100,6 +107,20 @@ impl Stores {
         let mut names = names.iter();
         parallel::each(|| names.next().map(|name| self.delete(place, name, None))).await
     }
+}
+
+/// The object of an entry, if only this volume uses it.
+fn own_block(root: &Root, index: BlockIndex, entry: &Entry<'_>) -> Option<ObjectName> {
+    let is_own = match entry {
+        // Blocks that the original made for the volume. Those of a list belong to whoever listed them.
+        Entry::Named { name, written_at, writable: true } => {
+            let is_of_original = matches!(ParsedName::parse(name), ParsedName::LegacyBlock { .. });
+            is_of_original && *written_at >= root.shared_before && root.created_by == RequestId::default()
+        }
+        Entry::Object { owner, written_at } => *owner == root.id && *written_at >= root.shared_before,
+        Entry::Named { .. } | Entry::Hole => false,
+    };
+    entry.object_name(index).filter(|_| is_own)
 }
 
 fn is_owned(root: &Root, object: &ObjectName) -> bool {

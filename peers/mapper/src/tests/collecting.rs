@@ -6,7 +6,7 @@ use super::{
 };
 
 /// Runs a collection to its end; how many objects it removed, or would.
-fn collect(caller: &mut Caller, is_dry: bool) -> u64 {
+pub(super) fn collect(caller: &mut Caller, is_dry: bool) -> u64 {
     let mut removed = 0;
     let mut resume = Vec::new();
     for _ in 0..10_000 {

@@ -162,3 +162,22 @@ fn what_is_no_map_is_listed_with_the_reason_and_harms_nobody() {
     assert_eq!(kind(caller.client.remove("garbage")), ErrorKind::Corrupt);
     assert_eq!(kind(caller.client.create("garbage", Some(1), None, None)), ErrorKind::Corrupt);
 }
+
+#[test]
+fn tables_and_blocks_go_with_the_volumes_that_used_them() {
+    let rig = with_volume();
+    let mut caller = rig.client();
+    let table = |name: &str| format!("{name}_{:016x}", 0);
+    assert_eq!(super::collecting::collect(&mut caller, false), 1);
+    assert!(!rig.world.map_names().contains(&table("legacydead")));
+    caller.client.update("legacysnap").unwrap();
+    assert_eq!(super::collecting::collect(&mut caller, false), 1);
+    assert!(rig.world.map_names().contains(&table("legacy1")));
+    assert_eq!(caller.read_all("legacysnap", 3).unwrap(), [0, 0, 2]);
+    caller.client.remove("legacy1").unwrap();
+    rig.world.until(|state| !state.has_block("legacy1_0000000000000003_0000000000000001"));
+    super::collecting::collect(&mut caller, false);
+    assert!(!rig.world.map_names().contains(&table("legacy1")));
+    // The snapshot still uses it.
+    assert_eq!(rig.world.block_names(), ["legacy1_0000000000000001_0000000000000002"]);
+}
