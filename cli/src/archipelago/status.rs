@@ -264,5 +264,4 @@ fn render(report: &Report) -> String {
 }
 
 #[cfg(test)]
-#[path = "status_tests.rs"]
 mod tests;

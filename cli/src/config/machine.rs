@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::{Configuration, Finding, Kind, Place, settings};
+use super::{Configuration, Finding, Identity, Kind, Place, settings};
 
 /// Where POSIX shared memory is.
 const SHARED_MEMORY: &str = "/dev/shm";
@@ -34,6 +34,10 @@ pub fn findings(configuration: &Configuration) -> Vec<Finding> {
         }
     }
     let top = &configuration.top;
+    if let Err(missing) = Identity::of(top) {
+        let key = if missing.contains("group") { "group" } else { "user" };
+        findings.push(Finding { place: configuration.place_of(key), message: format!("{key}: {missing}") });
+    }
     for (key, directory) in [("run_dir", &top.run_dir), ("log_dir", &top.log_dir)] {
         if let Err(reason) = usable_or_makeable(directory) {
             let message = format!("{key} = {:?}: {reason}", directory.display().to_string());

@@ -3,13 +3,12 @@
 //! What a file says is judged here; what the machine offers, in [`machine`].
 
 mod finding;
+mod identity;
 pub mod import;
 pub mod init;
 pub mod machine;
 mod ports;
 mod role;
-#[cfg(test)]
-mod sample_tests;
 mod section;
 mod settings;
 mod stack;
@@ -27,6 +26,7 @@ use toml::de::{DeTable, DeValue};
 
 use finding::Findings;
 pub use finding::{Finding, Place, Rejected};
+pub use identity::Identity;
 pub use role::{Kind, Needed, Outline};
 use section::Section;
 pub use settings::Settings;

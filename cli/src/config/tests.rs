@@ -1,5 +1,7 @@
 use super::*;
 
+mod sample;
+
 const GOOD: &str = r#"segment_name = "test"
 run_dir = "/run/test"
 log_dir = "/run/test"

@@ -1,6 +1,7 @@
 //! `archipelago supervise`: the process behind `archipelago start`.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::Write,
     os::unix::process::CommandExt,
@@ -24,7 +25,7 @@ use super::{
     reach,
     supervisor::{End, Event, Launch, Supervisor},
 };
-use crate::config::Configuration;
+use crate::config::{Configuration, Identity};
 
 /// The name of the supervisor's log.
 pub(crate) const LOG: &str = "supervisor";
@@ -70,7 +71,9 @@ fn supervise(configuration: &Configuration) -> anyhow::Result<End> {
     let _pid_file = PidFile::take(&top.supervisor_pid())?;
     let (log, _) = ground::open_log(configuration, LOG)?;
     logging::init(LOG_LEVEL, &Target::File(log), top.log_json).context("cannot open the log")?;
-    let stack = reach::on_segment(configuration, ground::make_segment(configuration)?);
+    let segment = ground::make_segment(configuration)?;
+    let _claim = ground::claim(&segment)?;
+    let stack = reach::on_segment(configuration, segment);
     let names = configuration.roles.iter().map(|role| role.outline.name.clone());
     let (supervisor, events) = Supervisor::new(names, launch(configuration, &stack)?);
     listen(configuration, &events)?;
@@ -105,6 +108,12 @@ fn launch(configuration: &Configuration, stack: &Stack) -> anyhow::Result<Launch
     let program = std::env::current_exe().context("cannot find this program")?;
     let (of_command, of_running, of_proof) =
         (configuration.clone(), configuration.clone(), configuration.clone());
+    let mut identities = BTreeMap::new();
+    for role in &configuration.roles {
+        if let Some(identity) = ground::identity(configuration, role)? {
+            identities.insert(role.outline.name.clone(), identity);
+        }
+    }
     let stack = stack.clone();
     let prove = move |name: &str, pid: u32, gone: &AtomicBool| {
         let role = of_proof.role(name).ok_or("there is no such role")?;
@@ -115,13 +124,20 @@ fn launch(configuration: &Configuration, stack: &Stack) -> anyhow::Result<Launch
         _ => None,
     };
     Ok(Launch {
-        command: Box::new(move |name| role_command(&program, &of_command, name)),
+        command: Box::new(move |name| {
+            role_command(&program, &of_command, name, identities.get(name).copied())
+        }),
         running: Box::new(running),
         prove: Arc::new(prove),
     })
 }
 
-fn role_command(program: &PathBuf, configuration: &Configuration, name: &str) -> Command {
+fn role_command(
+    program: &PathBuf,
+    configuration: &Configuration,
+    name: &str,
+    identity: Option<Identity>,
+) -> Command {
     let mut command = Command::new(program);
     command.arg("--config").arg(&configuration.file).args(["peer", name]).stdin(Stdio::null());
     // Where these can't be had, the role fails to start and its own error says why.
@@ -130,9 +146,7 @@ fn role_command(program: &PathBuf, configuration: &Configuration, name: &str) ->
     {
         command.stdout(log).stderr(second);
     }
-    if let Some(role) = configuration.role(name)
-        && let Ok(Some(identity)) = ground::identity(configuration, role)
-    {
+    if let Some(identity) = identity {
         command.uid(identity.user).gid(identity.group);
     }
     command

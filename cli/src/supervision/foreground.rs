@@ -18,7 +18,7 @@ use peer::{
     logging::{self, Target},
 };
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 
@@ -67,7 +67,9 @@ pub(crate) fn run(configuration: Configuration, is_json: bool) -> anyhow::Result
     let level = configuration.roles.iter().map(|role| role.outline.log_level).max().unwrap_or(0);
     logging::init(level, &Target::Stderr, is_json).context("cannot start logging")?;
     let configuration = Arc::new(configuration);
-    let stack = reach::on_segment(&configuration, ground::make_segment(&configuration)?);
+    let segment = ground::make_segment(&configuration)?;
+    let _claim = ground::claim(&segment)?;
+    let stack = reach::on_segment(&configuration, segment);
     let (sender, events) = mpsc::channel();
     listen(&configuration, &sender)?;
     let threads = Vec::new();
@@ -93,7 +95,7 @@ fn listen(configuration: &Configuration, sender: &Sender<Event>) -> anyhow::Resu
         let _unheard = ordered.send(Event::Ordered(asked));
     };
     control::serve(&socket, deliver).with_context(|| format!("cannot listen at {}", socket.display()))?;
-    let mut signals = Signals::new([SIGTERM, SIGINT]).context("cannot watch for signals")?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot watch for signals")?;
     let interrupted = sender.clone();
     let watch = move || {
         for _ in signals.forever() {

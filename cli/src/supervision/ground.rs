@@ -8,22 +8,13 @@ use std::{
 
 use anyhow::Context;
 use rustix::fs::Mode;
-use xseg::{ErrorKind, Geometry, Segment};
+use xseg::{ErrorKind, Geometry, Port, Reserve, Segment};
 
 use super::reach::segment_name;
 use crate::{
-    config::{Configuration, Kind, Role},
+    config::{Configuration, Identity, Kind, Role},
     failure::Failed,
 };
-
-/// Who runs the roles, as numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Identity {
-    /// User.
-    pub(crate) user: u32,
-    /// Group.
-    pub(crate) group: u32,
-}
 
 /// Takes the configured permissions away from everything that this process makes.
 pub(crate) fn set_umask(configuration: &Configuration) {
@@ -38,39 +29,8 @@ pub(crate) fn identity(configuration: &Configuration, role: &Role) -> anyhow::Re
 }
 
 fn of_stack(configuration: &Configuration) -> anyhow::Result<Option<Identity>> {
-    let (user, group) = (&configuration.top.user, &configuration.top.group);
-    if !rustix::process::geteuid().is_root() || (user.is_empty() && group.is_empty()) {
-        return Ok(None);
-    }
-    let passwd = fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
-    let groups = fs::read_to_string("/etc/group").context("cannot read /etc/group")?;
-    let found = resolve(user, group, &passwd, &groups);
-    found
-        .map(Some)
-        .map_err(|missing| Failed::new("run the roles", missing).hint("change user or group").into())
-}
-
-/// The numbers of names, or of numbers written out.
-fn resolve(user: &str, group: &str, passwd: &str, groups: &str) -> Result<Identity, String> {
-    let number = |text: &str, field: usize| text.split(':').nth(field).and_then(|number| number.parse().ok());
-    let line = |file: &str, name: &str| {
-        file.lines().find(|line| line.split(':').next() == Some(name)).map(str::to_owned)
-    };
-    let entry = line(passwd, user);
-    let user_number = match (user, &entry) {
-        ("", _) => Some(0),
-        (_, Some(entry)) => number(entry, 2),
-        (_, None) => user.parse().ok(),
-    };
-    let group_number = match group {
-        "" => entry.as_deref().and_then(|entry| number(entry, 3)).or(user_number),
-        _ => line(groups, group).and_then(|entry| number(&entry, 2)).or_else(|| group.parse().ok()),
-    };
-    match (user_number, group_number) {
-        (Some(user), Some(group)) => Ok(Identity { user, group }),
-        (None, _) => Err(format!("there is no user {user}")),
-        (_, None) => Err(format!("there is no group {group}")),
-    }
+    let found = Identity::of(&configuration.top);
+    Ok(found.map_err(|missing| Failed::new("run the roles", missing).hint("change user or group"))?)
 }
 
 /// Gives a file that root made to whom the roles run as.
@@ -125,6 +85,13 @@ pub(crate) fn make_segment(configuration: &Configuration) -> anyhow::Result<Segm
     Ok(created)
 }
 
+/// A port by which the segment is in use from the start, before the first role has one: another stack that was given the
+/// same name by mistake doesn't take it for a left one.
+pub(crate) fn claim(segment: &Segment) -> anyhow::Result<Port> {
+    let claimed = segment.bind_dynamic(Reserve { requests: 1, bytes: 0 });
+    Ok(claimed.map_err(|error| Failed::new("claim the segment", error))?)
+}
+
 fn take_over(name: &str, geometry: Geometry, refuse: &impl Fn(String) -> Failed) -> Result<Segment, Failed> {
     let hint = format!("`xseg -s {name} destroy --force` takes it away");
     let old = Segment::open(name).map_err(|error| refuse(error.to_string()).hint(hint.clone()))?;
@@ -152,24 +119,5 @@ pub(crate) fn destroy_segment(configuration: &Configuration) {
             tracing::error!(%error, "cannot destroy the segment")
         }
         _ => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\narchip:x:990:991::/:/bin/false\n";
-    const GROUPS: &str = "root:x:0:\ndisk:x:6:archip\n";
-
-    #[test]
-    fn names_and_numbers_become_an_identity() {
-        let resolved = |user, group| resolve(user, group, PASSWD, GROUPS);
-        assert_eq!(resolved("archip", ""), Ok(Identity { user: 990, group: 991 }));
-        assert_eq!(resolved("archip", "disk"), Ok(Identity { user: 990, group: 6 }));
-        assert_eq!(resolved("", "disk"), Ok(Identity { user: 0, group: 6 }));
-        assert_eq!(resolved("1234", "5"), Ok(Identity { user: 1234, group: 5 }));
-        assert_eq!(resolved("nobody1", ""), Err("there is no user nobody1".into()));
-        assert_eq!(resolved("archip", "none"), Err("there is no group none".into()));
     }
 }

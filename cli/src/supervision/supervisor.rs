@@ -343,5 +343,4 @@ fn reply(answers: Option<Sender<Answer>>, answer: Answer) {
 }
 
 #[cfg(test)]
-#[path = "supervisor_tests.rs"]
 mod tests;

@@ -268,5 +268,4 @@ fn block_size(text: &str) -> Result<u32, String> {
 }
 
 #[cfg(test)]
-#[path = "arguments_tests.rs"]
 mod tests;

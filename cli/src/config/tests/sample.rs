@@ -2,7 +2,7 @@
 
 use serde::de::{DeserializeOwned, IntoDeserializer, value::MapDeserializer};
 
-use super::*;
+use crate::config::*;
 
 fn sample() -> (PathBuf, String) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc/archipelago.toml");
