@@ -11,14 +11,13 @@ use std::{
 };
 
 use protocol::{Collected, ErrorKind, Failure, Flags, List, Message};
-use volume::{
-    BlockIndex, Checkpoint, Generation, LogSequence, NodeKey, ObjectName, ParsedName, VolumeId, Walk,
-};
+use volume::{NodeKey, ObjectName, ParsedName, Walk};
 
 use crate::{
     asked::{Answer, Asked},
     census::{Census, Standing},
     failure::{InVolume, invalid},
+    kinds::{Kind, key_of, name_of},
     marks::{Key, Marks},
     parallel,
     service::Service,
@@ -34,38 +33,6 @@ const STEP_WORK: u64 = if cfg!(test) { 16 } else { 4096 };
 
 /// What the resume point of the last part begins with: no kind's prefix does.
 const LEFTOVERS: &[u8] = b"t.";
-
-/// The kinds of objects, in the order in which they are gone over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Block,
-    Log,
-    Node,
-}
-
-impl Kind {
-    const ALL: [Kind; 3] = [Kind::Block, Kind::Log, Kind::Node];
-
-    fn prefix(self) -> &'static [u8] {
-        match self {
-            Kind::Block => b"b.",
-            Kind::Log => b"l.",
-            Kind::Node => b"n.",
-        }
-    }
-
-    fn place(self) -> Place {
-        match self {
-            Kind::Block => Place::Blocks,
-            Kind::Log | Kind::Node => Place::Maps,
-        }
-    }
-
-    fn next(self) -> Option<Kind> {
-        let at = Kind::ALL.iter().position(|kind| *kind == self)?;
-        Kind::ALL.get(at + 1).copied()
-    }
-}
 
 /// A piece of a collection that is under way.
 pub(crate) struct Collection {
@@ -330,36 +297,6 @@ fn point_of(resume: &[u8]) -> Result<(Kind, Vec<u8>), Failure> {
     let kind = kind.ok_or_else(|| invalid("this is no point at which a collection goes on"))?;
     let after = if resume == kind.prefix() { Vec::new() } else { resume.to_vec() };
     Ok((kind, after))
-}
-
-/// A node's place has fewer bits: there are less than 2^56 blocks.
-const LEVEL_SHIFT: u32 = 56;
-
-fn key_of(name: &ParsedName) -> Option<Key> {
-    match *name {
-        ParsedName::Block { owner, written_at, index } => Some([owner.0, written_at.0, index.0]),
-        ParsedName::Node { owner, checkpoint, level, index } => {
-            Some([owner.0, checkpoint.0, u64::from(level) << LEVEL_SHIFT | index])
-        }
-        ParsedName::Log { owner, sequence } => Some([owner.0, sequence.0, 0]),
-        ParsedName::Id(_)
-        | ParsedName::LegacyBlock { .. }
-        | ParsedName::LegacyTable { .. }
-        | ParsedName::Other => None,
-    }
-}
-
-fn name_of(kind: Kind, key: Key) -> ObjectName {
-    let [owner, at, place] = key;
-    match kind {
-        Kind::Block => ObjectName::block(VolumeId(owner), Generation(at), BlockIndex(place)),
-        Kind::Log => ObjectName::log(VolumeId(owner), LogSequence(at)),
-        Kind::Node => {
-            let [level, ..] = place.to_be_bytes();
-            let index = place & ((1 << LEVEL_SHIFT) - 1);
-            ObjectName::node(VolumeId(owner), Checkpoint(at), level, index)
-        }
-    }
 }
 
 /// Kept between steps.
