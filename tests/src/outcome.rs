@@ -36,7 +36,13 @@ impl Outcome {
     /// # Panics
     /// If it failed.
     pub fn done(self) -> String {
-        assert!(self.output.status.success(), "`{}` failed ({}): {}", self.line, self.output.status, self.stderr());
+        assert!(
+            self.output.status.success(),
+            "`{}` failed ({}): {}",
+            self.line,
+            self.output.status,
+            self.stderr()
+        );
         self.stdout()
     }
 

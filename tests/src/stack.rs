@@ -35,7 +35,9 @@ impl TestStack {
     #[must_use]
     pub fn start_beside(other: &TestStack) -> TestStack {
         let (blocks, maps) = (other.path("blocks"), other.path("maps"));
-        TestStack::start_with(&["--blocks", text(&blocks), "--maps", text(&maps)], |configuration| configuration)
+        TestStack::start_with(&["--blocks", text(&blocks), "--maps", text(&maps)], |configuration| {
+            configuration
+        })
     }
 
     /// Starts a stack whose configuration `init` wrote with more arguments and `edit` changed.
@@ -76,7 +78,11 @@ impl TestStack {
         let deadline = Instant::now() + PATIENCE;
         while self.archipelago(&["status"]).code() != Some(0) {
             let ended = self.running.as_mut().and_then(|child| child.try_wait().unwrap());
-            assert!(ended.is_none() && Instant::now() < deadline, "the stack does not come up: {}", self.log());
+            assert!(
+                ended.is_none() && Instant::now() < deadline,
+                "the stack does not come up: {}",
+                self.log()
+            );
             std::thread::sleep(PAUSE);
         }
     }
@@ -165,7 +171,10 @@ impl TestStack {
             mapper: port("mapperd", "portno_start"),
             blocker_maps: port("blockerm", "portno_start"),
             blocker_blocks: port("blockerb", "portno_start"),
-            endpoints: ["nbd", "fuse"].iter().map(|role| ((*role).to_owned(), port(role, "portno_start"))).collect(),
+            endpoints: ["nbd", "fuse"]
+                .iter()
+                .map(|role| ((*role).to_owned(), port(role, "portno_start")))
+                .collect(),
             node: table["node"].as_str().unwrap().to_owned(),
         }
     }
@@ -194,7 +203,8 @@ impl Drop for TestStack {
 /// Bytes that tell where they belong: no two 8-byte words of any two seeds are alike.
 #[must_use]
 pub fn pattern(seed: u32, length: usize) -> Vec<u8> {
-    let words = (0_u32..).map(|index| (u64::from(seed) << 32 | u64::from(index)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let words =
+        (0_u32..).map(|index| (u64::from(seed) << 32 | u64::from(index)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     words.flat_map(u64::to_le_bytes).take(length).collect()
 }
 
@@ -209,7 +219,8 @@ pub fn run(command: &mut Command) -> Outcome {
 }
 
 fn signal(child: &Child, name: &str) {
-    run(Command::new("kill").args([&format!("-{name}"), &child.id().to_string()])).done();
+    // One that has ended already needs no signal; whether it did is seen by waiting for it.
+    let _ended = run(Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]));
 }
 
 fn text(path: &Path) -> &str {

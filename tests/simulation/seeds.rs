@@ -1,0 +1,64 @@
+//! Which seeds are run, and what is told of one that fails.
+
+use std::time::{Duration, Instant};
+
+use crate::{minimise::minimise, plan::Plan, run::run, store::Mutant, tell::tell};
+
+/// How long the seeds of the usual test run take.
+const USUAL: Duration = Duration::from_secs(60);
+/// Seeds in that time, at most.
+const SEEDS_MAX: u64 = 10_000;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs a seed and, if it fails, says all there is to say.
+fn check(seed: u64) {
+    let plan = Plan::of(seed, Mutant::None);
+    let Err(first) = run(&plan) else { return };
+    let short = minimise(&plan, &first);
+    tell(format_args!("---- the shortened plan"));
+    let reason = run(&short).err().unwrap_or_else(|| "it does not fail again".to_owned());
+    let items: Vec<String> = short.items.iter().map(|item| format!("  {item:?}")).collect();
+    panic!(
+        "seed {seed} fails: {first}\nreplay: SEED={seed} cargo test -p tests --test simulation seeds_hold\n\
+         shortened to {} items, {:?}, which fails so: {reason}\n{}",
+        items.len(),
+        short.settings,
+        items.join("\n")
+    );
+}
+
+/// `SEED=n` runs one; `SEEDS=n` so many, from `FROM`; `SECONDS=n` for so long; `SURVEY` goes on after one that fails.
+#[test]
+fn seeds_hold() {
+    if let Some(seed) = number("SEED") {
+        return check(seed);
+    }
+    let first = number("FROM").unwrap_or(0);
+    let count = number("SEEDS").unwrap_or(if number("SECONDS").is_some() { u64::MAX } else { SEEDS_MAX });
+    let time = number("SECONDS").map_or(USUAL, Duration::from_secs);
+    let start = Instant::now();
+    let mut done = 0;
+    let mut failed = 0;
+    while done < count && start.elapsed() < time {
+        let seed = first.wrapping_add(done);
+        match std::env::var_os("SURVEY") {
+            Some(_) => failed += u64::from(survey(seed)),
+            None => check(seed),
+        }
+        done += 1;
+    }
+    println!("{} of {done} seeds from {first} hold, in {} s", done - failed, start.elapsed().as_secs());
+}
+
+/// Says in a line how a seed fails, if it does.
+fn survey(seed: u64) -> bool {
+    let plan = Plan::of(seed, Mutant::None);
+    let result = run(&plan);
+    if let Err(reason) = &result {
+        println!("{seed} on {}: {}", plan.settings.node_count, reason.chars().take(300).collect::<String>());
+    }
+    result.is_err()
+}

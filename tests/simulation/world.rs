@@ -1,0 +1,247 @@
+//! Everything there is, and who of it does something next.
+
+use std::{cell::Cell, collections::BTreeMap, rc::Rc};
+
+use xseg::Received;
+
+use crate::{
+    dice::Dice,
+    flight::{Change, Flight, Kind},
+    model::Model,
+    node::{Node, ROLES, Role, SimulatedClock},
+    plan::Settings,
+    store::Disk,
+    tell::tell,
+};
+
+/// Why a run is wrong.
+pub(crate) type Checked<T> = Result<T, String>;
+
+/// Who takes steps on a node: its roles, and its client.
+const ACTORS: usize = ROLES.len() + 1;
+/// More steps than any plan needs; beyond it somebody runs in a circle.
+const STEPS_MAX: usize = 400_000;
+
+pub(crate) struct World {
+    pub(crate) settings: Settings,
+    pub(crate) dice: Dice,
+    now_ns: Rc<Cell<u64>>,
+    pub(crate) disk: Disk,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) model: Model,
+    pub(crate) flights: BTreeMap<u64, Flight>,
+    pub(crate) next_flow: u64,
+    /// Changes of which nobody knows whether they were done.
+    pub(crate) doubts: Vec<Change>,
+    /// What looks and scans found: a status and bytes, or a size.
+    pub(crate) found: BTreeMap<u64, Found>,
+    /// Dead roles, and the step at which each starts again.
+    revivals: Vec<(usize, Role, usize)>,
+    /// How long a role that is about to die will be dead.
+    pub(crate) pauses: BTreeMap<usize, usize>,
+    pub(crate) steps: usize,
+    boots: u64,
+    /// Peers that died so far.
+    pub(crate) deaths: usize,
+    /// Which node uses a volume.
+    pub(crate) homes: BTreeMap<String, usize>,
+    /// Volumes that a node has lost without knowing.
+    pub(crate) lost: Vec<(usize, String)>,
+}
+
+/// What a look or a scan came back with.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Nothing,
+    Size(u64),
+    Bytes(Vec<u8>),
+}
+
+impl World {
+    pub(crate) fn new(settings: Settings, schedule: u64) -> World {
+        let mut dice = Dice::new(schedule);
+        let disk = Disk::new(dice.fork(), settings.mutant);
+        let mut world = World {
+            settings,
+            dice,
+            now_ns: Rc::default(),
+            disk,
+            nodes: Vec::new(),
+            model: Model::new(),
+            flights: BTreeMap::new(),
+            next_flow: 1,
+            doubts: Vec::new(),
+            found: BTreeMap::new(),
+            revivals: Vec::new(),
+            pauses: BTreeMap::new(),
+            steps: 0,
+            boots: 0,
+            deaths: 0,
+            homes: BTreeMap::new(),
+            lost: Vec::new(),
+        };
+        world.boot();
+        world
+    }
+
+    /// Starts all machines.
+    fn boot(&mut self) {
+        self.boots += 1;
+        self.nodes.clear();
+        for index in 0..self.settings.node_count {
+            let clock = SimulatedClock::new(Rc::clone(&self.now_ns), self.dice.fork());
+            let name = ["node-a", "node-b"][index];
+            self.nodes.push(Node::start(name, self.boots * 2 + index as u64, self.settings.nr_ops, clock));
+        }
+    }
+
+    /// All machines lose power, and start again.
+    pub(crate) fn lose_power(&mut self) {
+        for node in &mut self.nodes {
+            ROLES.iter().for_each(|role| node.kill(*role));
+        }
+        self.revivals.clear();
+        self.pauses.clear();
+        self.lost.clear();
+        self.disk.lose_power();
+        for flight in std::mem::take(&mut self.flights).into_values() {
+            match flight.kind {
+                Kind::Write { write, .. } => self.model.end_write(write, false),
+                Kind::Change(change) => self.doubts.push(change),
+                _ => {}
+            }
+        }
+        self.boot();
+    }
+
+    /// Lets somebody do something. False if nobody has anything to do, ever.
+    pub(crate) fn step(&mut self) -> Checked<bool> {
+        self.steps += 1;
+        if self.steps > STEPS_MAX {
+            return Err(format!("no end after {STEPS_MAX} steps: {}", self.situation()));
+        }
+        self.now_ns.set(self.now_ns.get() + 1000 * (1 + self.dice.below(20) as u64));
+        self.revive(|at, now| at <= now);
+        let actors = self.nodes.len() * ACTORS;
+        let start = self.dice.below(actors);
+        for turn in 0..actors {
+            let actor = (start + turn) % actors;
+            if self.act(actor / ACTORS, actor % ACTORS)? {
+                return Ok(true);
+            }
+        }
+        Ok(self.let_time_pass())
+    }
+
+    fn act(&mut self, node: usize, actor: usize) -> Checked<bool> {
+        let is_busy = match actor {
+            0 | 1 => self.run_peer(node, ROLES[actor]),
+            2 | 3 => self.nodes[node].stores[actor - 2].step(&mut self.disk, &mut self.dice),
+            _ => self.hear(node)?,
+        };
+        match self.disk.complaint.take() {
+            Some(complaint) => Err(format!("a store was asked what it must not be: {complaint}")),
+            None => Ok(is_busy),
+        }
+    }
+
+    fn run_peer(&mut self, node: usize, role: Role) -> bool {
+        let Some(peer) = self.nodes[node].peer_mut(role) else { return false };
+        let is_busy = peer.step();
+        if peer.effects().has_died() {
+            *self.nodes[node].peer_mut(role) = None;
+            self.died(node, role);
+        }
+        is_busy
+    }
+
+    fn hear(&mut self, node: usize) -> Checked<bool> {
+        let Some(received) = self.nodes[node].client.receive() else { return Ok(false) };
+        let Received::Reply(reply) = received else { return Err("a client was asked something".to_owned()) };
+        let result = self.judge(&reply);
+        self.nodes[node].client.free(reply);
+        result.map(|()| true)
+    }
+
+    /// Somebody died just now, and will come back.
+    fn died(&mut self, node: usize, role: Role) {
+        tell(format_args!("{role:?} of {node} died"));
+        self.deaths += 1;
+        let pause = self.pauses.remove(&key(node, role)).unwrap_or(0);
+        self.revivals.push((node, role, self.steps + pause));
+    }
+
+    /// Kills a role as SIGKILL does, at once or in the middle of what it does next.
+    pub(crate) fn kill(&mut self, node: usize, role: Role, after: Option<u32>, pause: usize) {
+        if !self.nodes[node].is_alive(role) {
+            return;
+        }
+        self.pauses.insert(key(node, role), pause);
+        match (after, self.nodes[node].peer(role)) {
+            (Some(count), Some(peer)) => peer.effects().die_after(count),
+            _ => {
+                self.nodes[node].kill(role);
+                self.died(node, role);
+            }
+        }
+    }
+
+    /// Stops a role in order, and starts its successor.
+    pub(crate) fn restart(&mut self, node: usize, role: Role) -> Checked<()> {
+        /// A peer that stops waits for stores at most; so many steps are no wait any more.
+        const PATIENCE: usize = 20_000;
+        let Some(peer) = self.nodes[node].peer_mut(role) else { return Ok(()) };
+        peer.stop();
+        for _ in 0..PATIENCE {
+            let Some(peer) = self.nodes[node].peer_mut(role) else { return Ok(()) };
+            if peer.is_done() {
+                *self.nodes[node].peer_mut(role) = None;
+                self.deaths += 1;
+                self.nodes[node].start_role(role);
+                return Ok(());
+            }
+            self.step()?;
+        }
+        Err(format!("{role:?} does not stop: {}", self.situation()))
+    }
+
+    fn revive(&mut self, is_due: impl Fn(usize, usize) -> bool) -> bool {
+        let now = self.steps;
+        let (due, later): (Vec<_>, Vec<_>) = self.revivals.drain(..).partition(|(_, _, at)| is_due(*at, now));
+        self.revivals = later;
+        for (node, role, _) in &due {
+            tell(format_args!("{role:?} of {node} starts"));
+            self.nodes[*node].start_role(*role);
+        }
+        !due.is_empty()
+    }
+
+    /// Nobody has anything to do now: who is dead comes back, or the next alarm rings.
+    fn let_time_pass(&mut self) -> bool {
+        if self.revive(|_, _| true) {
+            return true;
+        }
+        let peers = self.nodes.iter().flat_map(|node| [node.vlmc.as_ref(), node.mapper.as_ref()]).flatten();
+        let next = peers.filter_map(|peer| peer.effects().wakes_at_ns()).min();
+        if let Some(next) = next {
+            self.now_ns.set(self.now_ns.get().max(next));
+        }
+        next.is_some()
+    }
+
+    /// Nobody dies any more, and all who are dead come back.
+    pub(crate) fn calm(&mut self) {
+        self.disk.failing = 0;
+        self.revive(|_, _| true);
+    }
+
+    /// For whoever reads about a run that went wrong.
+    pub(crate) fn situation(&self) -> String {
+        let requests: Vec<_> = self.nodes.iter().map(|node| node.segment.requests()).collect();
+        format!("under way: {:?}; in the segments: {requests:?}", self.flights)
+    }
+}
+
+fn key(node: usize, role: Role) -> usize {
+    node * ROLES.len() + ROLES.iter().position(|other| *other == role).unwrap_or(0)
+}
