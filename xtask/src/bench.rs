@@ -32,11 +32,13 @@ pub(crate) struct Effort {
     pub(crate) rounds: u32,
     /// Each turn takes so long.
     pub(crate) seconds: u32,
+    /// Everybody goes past the page cache; otherwise everybody uses it, as is everybody's default.
+    pub(crate) is_direct: bool,
 }
 
 impl Default for Effort {
     fn default() -> Self {
-        Self { rounds: 3, seconds: 2 }
+        Self { rounds: 3, seconds: 2, is_direct: false }
     }
 }
 
@@ -47,7 +49,7 @@ pub(crate) fn run(effort: Effort) -> Result<()> {
     let folder = Folder::new()?;
     println!("\nMedians of {} rounds of {} s, on {}", effort.rounds, effort.seconds, machine());
     ipc::measure()?;
-    let stack = Stack::start(&programs, &folder.0.join("stack"))?;
+    let stack = Stack::start(&programs, &folder.0.join("stack"), effort.is_direct)?;
     volumes::measure(&stack, &folder.0, effort)?;
     maps::measure(&stack, effort)
 }

@@ -36,8 +36,9 @@ usage: cargo xtask TASK
   ci    the same as test: what CI runs
   tidy  the rules about the tree that no compiler holds
         --accept-formats  record that docs/formats.md tells the formats as they are now
-  bench [--rounds N] [--seconds N]
+  bench [--direct] [--rounds N] [--seconds N]
         figures, beside those of others in the same run
+        --direct  everybody past the page cache; without it, everybody through it
   setup install what the other tasks need
 ";
 
@@ -107,20 +108,25 @@ fn demo(mut words: &[&str]) -> Result<bool> {
     }
 }
 
-fn bench(words: &[&str]) -> Result<bool> {
+fn bench(mut words: &[&str]) -> Result<bool> {
     let mut effort = bench::Effort::default();
-    for pair in words.chunks(2) {
-        let number =
-            pair.get(1).and_then(|word| word.parse().ok()).filter(|number| (1..=1000).contains(number));
-        match (pair[0], number) {
-            ("--rounds", Some(number)) => effort.rounds = number,
-            ("--seconds", Some(number)) => effort.seconds = number,
-            (word, _) => {
-                bail!(Misused(format!("bench does not know \"{word}\", or it lacks a number from 1 to 1000")))
+    let number = |word: &str| word.parse().ok().filter(|number| (1..=1000).contains(number));
+    loop {
+        words = match words {
+            [] => return bench::run(effort).map(|()| true),
+            ["--direct", rest @ ..] => {
+                effort.is_direct = true;
+                rest
             }
+            [name @ ("--rounds" | "--seconds"), value, rest @ ..] => {
+                let place = if *name == "--rounds" { &mut effort.rounds } else { &mut effort.seconds };
+                *place =
+                    number(value).ok_or_else(|| Misused(format!("{name} takes a number from 1 to 1000")))?;
+                rest
+            }
+            [word, ..] => bail!(Misused(format!("bench does not know \"{word}\", or it lacks a number"))),
         }
     }
-    bench::run(effort).map(|()| true)
 }
 
 #[cfg(test)]

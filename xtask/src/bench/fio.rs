@@ -1,6 +1,7 @@
 //! fio as the one measure of everything that it can reach.
 
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -46,8 +47,8 @@ impl Load {
 
 /// What fio is pointed at.
 pub(super) enum Target<'a> {
-    /// A file or device, past the page cache.
-    File(&'a Path),
+    /// A file, past the page cache or not.
+    File { path: &'a Path, is_direct: bool },
     /// An NBD export.
     Nbd(&'a str),
 }
@@ -62,14 +63,7 @@ pub(super) fn run(target: &Target<'_>, load: Load, seconds: u32) -> Result<Figur
     command.arg(format!("--rw=rand{}", load.kind()));
     command.arg(format!("--bs={}", load.block_bytes)).arg(format!("--iodepth={}", load.depth));
     command.arg(format!("--runtime={seconds}")).arg(format!("--size={AREA_BYTES}"));
-    match target {
-        Target::File(path) => {
-            command.args(["--ioengine=io_uring", "--direct=1"]).arg("--filename").arg(path);
-        }
-        Target::Nbd(uri) => {
-            command.arg("--ioengine=nbd").arg(format!("--uri={uri}"));
-        }
-    }
+    aim(&mut command, target);
     parse(&output(&mut command)?, load)
 }
 
@@ -78,11 +72,20 @@ pub(super) fn fill(target: &Target<'_>) -> Result<()> {
     let mut command = program("fio");
     command.args(["--name=fill", "--rw=write", "--bs=1M", "--iodepth=4", "--refill_buffers=1"]);
     command.arg(format!("--size={AREA_BYTES}"));
-    match target {
-        Target::File(path) => command.args(["--ioengine=io_uring", "--direct=1"]).arg("--filename").arg(path),
-        Target::Nbd(uri) => command.arg("--ioengine=nbd").arg(format!("--uri={uri}")),
-    };
+    aim(&mut command, target);
     output(&mut command).map(drop)
+}
+
+fn aim(command: &mut Command, target: &Target<'_>) {
+    match target {
+        Target::File { path, is_direct } => {
+            command.arg("--ioengine=io_uring").arg(format!("--direct={}", u8::from(*is_direct)));
+            command.arg("--filename").arg(path);
+        }
+        Target::Nbd(uri) => {
+            command.arg("--ioengine=nbd").arg(format!("--uri={uri}"));
+        }
+    }
 }
 
 /// fio may print warnings before its JSON.

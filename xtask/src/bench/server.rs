@@ -58,13 +58,14 @@ pub(super) struct QemuStorageDaemon {
 
 impl QemuStorageDaemon {
     /// None where the program is missing.
-    pub(super) fn start(folder: &Path, image: &Path) -> Result<Option<Self>> {
+    pub(super) fn start(folder: &Path, image: &Path, is_direct: bool) -> Result<Option<Self>> {
         let Some(found) = find("qemu-storage-daemon") else { return Ok(None) };
         let socket: PathBuf = folder.join("qemu.sock");
         let mut command = program(found);
         command.arg("--blockdev").arg(format!(
-            "driver=file,node-name=image,filename={},cache.direct=on,aio=io_uring",
-            image.display()
+            "driver=file,node-name=image,filename={},cache.direct={},aio=io_uring",
+            image.display(),
+            if is_direct { "on" } else { "off" }
         ));
         command.arg("--nbd-server").arg(format!("addr.type=unix,addr.path={}", socket.display()));
         command.args(["--export", "type=nbd,id=image,node-name=image,name=image,writable=on"]);
