@@ -167,7 +167,8 @@ impl Foreground {
             let thread = self.threads.get(position);
             RoleReport {
                 role: role.outline.name.clone(),
-                state: thread.map_or(State::Stopped, |thread| thread.state),
+                // Who has no thread yet gets one when those before it answer.
+                state: thread.map_or(State::Starting, |thread| thread.state),
                 pid: thread.map(|_| std::process::id()),
                 since_unix_ms: thread.map_or_else(now_unix_ms, |thread| thread.since_unix_ms),
                 restarts: 0,

@@ -10,7 +10,10 @@ use client::{Client, Stack};
 use peer::{Common, Stop};
 use xseg::Segment;
 
-use super::pid_file::{self, Found};
+use super::{
+    control::{self, Answer, Order, State},
+    pid_file::{self, Found},
+};
 use crate::{
     config::{Configuration, Kind, Role, Settings},
     failure::Failed,
@@ -74,6 +77,22 @@ pub(crate) fn join(configuration: &Configuration) -> Result<Stack, Failed> {
 /// Whether a process looks after the stack.
 pub(crate) fn is_supervised(configuration: &Configuration) -> bool {
     matches!(pid_file::look(&configuration.top.supervisor_pid()), Found::Alive(_))
+}
+
+/// Waits while roles of the stack are starting, so that nobody takes an endpoint that is coming up for one that is not there.
+pub(crate) fn await_started(configuration: &Configuration) {
+    let deadline = Instant::now() + ARRIVAL_PATIENCE;
+    while is_supervised(configuration) && Instant::now() < deadline {
+        let answer = control::ask(&configuration.top.control_socket(), &Order::Status);
+        let Ok(Answer::Status(report)) = answer else {
+            thread::sleep(PAUSE);
+            continue;
+        };
+        if report.roles.iter().all(|role| role.state != State::Starting) {
+            return;
+        }
+        thread::sleep(PAUSE);
+    }
 }
 
 /// Waits until these ports have living owners: a role that is started again is away for a moment.

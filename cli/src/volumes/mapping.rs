@@ -15,6 +15,7 @@ use crate::{
     config::Settings,
     failure::Failed,
     output::{self, Cell, Table},
+    supervision::reach,
 };
 
 /// In which order `auto` tries: a device before a URI.
@@ -44,6 +45,7 @@ impl<'a> From<&'a Attached> for Line<'a> {
 
 /// Everything that is visible, with the endpoint's port.
 fn all(session: &mut Session) -> anyhow::Result<Vec<(u32, Attached)>> {
+    reach::await_started(&session.configuration);
     let mut found = Vec::new();
     for (kind, port) in session.endpoints() {
         let list = session.client.attached(port);
