@@ -41,8 +41,24 @@ impl Supervised {
 
     fn load(&self, volume: &str, seconds: u64) -> Child {
         let seconds = seconds.to_string();
-        let arguments = ["bench", volume, "--verify", "--write-percent", "50", "--depth", "8", "--seconds", &seconds, "--json"];
-        self.0.command("archipelago", &arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        let arguments = [
+            "bench",
+            volume,
+            "--verify",
+            "--write-percent",
+            "50",
+            "--depth",
+            "8",
+            "--seconds",
+            &seconds,
+            "--json",
+        ];
+        self.0
+            .command("archipelago", &arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 
     fn assert_whole(&self) {
@@ -108,7 +124,9 @@ fn a_role_that_dies_is_started_again() {
     let before = stack.pid("mapperd").unwrap();
     stack.kill("mapperd");
     let deadline = Instant::now() + Duration::from_secs(60);
-    while stack.pid("mapperd").is_none_or(|pid| pid == before) || stack.0.archipelago(&["status"]).code() != Some(0) {
+    while stack.pid("mapperd").is_none_or(|pid| pid == before)
+        || stack.0.archipelago(&["status"]).code() != Some(0)
+    {
         assert!(Instant::now() < deadline, "mapperd does not come back: {}", stack.status());
         std::thread::sleep(Duration::from_millis(50));
     }

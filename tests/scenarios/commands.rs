@@ -155,6 +155,8 @@ fn space_comes_back_after_a_collection() {
 }
 
 fn used_bytes(folder: &std::path::Path) -> u64 {
-    let told = tests::run(std::process::Command::new("du").args(["--summarize", "--block-size=1"]).arg(folder)).done();
+    let told =
+        tests::run(std::process::Command::new("du").args(["--summarize", "--block-size=1"]).arg(folder))
+            .done();
     told.split_whitespace().next().unwrap().parse().unwrap()
 }

@@ -23,8 +23,6 @@ pub struct Client {
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Room for results that come in the buffer, in bytes.
 const RESULT_BYTES: u64 = 64 << 10;
-/// The most data that one call of [`Client::read`] and [`Client::write`] moves, in bytes.
-const DATA_BYTES: u64 = 1 << 20;
 
 impl Client {
     /// Binds a dynamic port.
@@ -120,7 +118,7 @@ impl Client {
     }
 
     /// A call with an argument and no result.
-    fn order(
+    pub(crate) fn order(
         &mut self,
         to: PortNumber,
         op: Op,
@@ -420,82 +418,6 @@ impl Client {
         let list: AttachedList = self.ask_large(PortNumber(endpoint), Op::Attached, "*", 0, 0, &[])?;
         Ok(list.volumes)
     }
-
-    /// Fills `bytes` from the volume.
-    ///
-    /// # Errors
-    /// `NotFound`, `Invalid` outside the volume, or what the stores say.
-    pub fn read(&mut self, volume: &str, offset: u64, bytes: &mut [u8]) -> Result<(), Failure> {
-        let to = self.stack.vlmc_port(volume);
-        let mut at = offset;
-        for part in bytes.chunks_mut(usize::try_from(DATA_BYTES).unwrap_or(usize::MAX)) {
-            let length = u64::try_from(part.len()).unwrap_or(0);
-            let reply = self.call(to, Op::Read, volume.as_bytes(), length, |request| {
-                request.set_offset(at);
-                request.set_size(length);
-                Ok(())
-            })?;
-            let result = reply.read(0, part).map_err(|error| unsent(Op::Read, &error));
-            self.done(reply);
-            result?;
-            at += length;
-        }
-        Ok(())
-    }
-
-    /// Writes `bytes` into the volume.
-    ///
-    /// # Errors
-    /// `NotFound`, `ReadOnly`, `Invalid` outside the volume, or what the stores say.
-    pub fn write(&mut self, volume: &str, offset: u64, bytes: &[u8]) -> Result<(), Failure> {
-        let to = self.stack.vlmc_port(volume);
-        let mut at = offset;
-        for part in bytes.chunks(usize::try_from(DATA_BYTES).unwrap_or(usize::MAX)) {
-            let length = u64::try_from(part.len()).unwrap_or(0);
-            let reply = self.call(to, Op::Write, volume.as_bytes(), length, |request| {
-                request.set_offset(at);
-                request.set_size(length);
-                request.write(0, part).map_err(|error| unsent(Op::Write, &error))
-            })?;
-            self.done(reply);
-            at += length;
-        }
-        Ok(())
-    }
-
-    /// Makes everything written so far durable.
-    ///
-    /// # Errors
-    /// What the stores say.
-    pub fn flush(&mut self, volume: &str) -> Result<(), Failure> {
-        self.order(self.stack.vlmc_port(volume), Op::Flush, volume, Flags::empty(), &[])
-    }
-
-    /// Makes a range read zeros and gives its space back.
-    ///
-    /// # Errors
-    /// As [`Client::write`].
-    pub fn discard(&mut self, volume: &str, offset: u64, size: u64) -> Result<(), Failure> {
-        self.zero(Op::Discard, volume, offset, size)
-    }
-
-    /// Makes a range read zeros.
-    ///
-    /// # Errors
-    /// As [`Client::write`].
-    pub fn write_zeroes(&mut self, volume: &str, offset: u64, size: u64) -> Result<(), Failure> {
-        self.zero(Op::WriteZeroes, volume, offset, size)
-    }
-
-    fn zero(&mut self, op: Op, volume: &str, offset: u64, size: u64) -> Result<(), Failure> {
-        let reply = self.call(self.stack.vlmc_port(volume), op, volume.as_bytes(), 0, |request| {
-            request.set_offset(offset);
-            request.set_size(size);
-            Ok(())
-        })?;
-        self.done(reply);
-        Ok(())
-    }
 }
 
 /// The bytes of the buffer that the peer says it filled.
@@ -510,7 +432,7 @@ fn serviced(reply: &Held) -> Result<Vec<u8>, Failure> {
     }
 }
 
-fn unsent(op: Op, error: &xseg::Error) -> Failure {
+pub(crate) fn unsent(op: Op, error: &xseg::Error) -> Failure {
     Failure::new(ErrorKind::Invalid, format!("cannot send {}: {error}", op.name()))
 }
 

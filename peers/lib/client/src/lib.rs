@@ -9,6 +9,7 @@
 
 mod client;
 mod control;
+mod data;
 mod device;
 mod stack;
 

@@ -65,7 +65,9 @@ async fn ask(tasks: &Tasks, request: &mut Held) -> Result<(), Failure> {
         let op = request.op();
         let fill = |question: &mut Held| {
             question.set_op(op);
-            question.set_target(name.as_ref()).map_err(|error| Failure::new(ErrorKind::Invalid, error.to_string()))
+            question
+                .set_target(name.as_ref())
+                .map_err(|error| Failure::new(ErrorKind::Invalid, error.to_string()))
         };
         sum += tasks.call(STORE, 4096, fill).await?.serviced();
     }
@@ -78,7 +80,9 @@ fn with_peers(test: impl FnOnce(&Segment)) {
     let (stop_asker, stop_store) = (Stop::new(), Stop::new());
     thread::scope(|scope| {
         let asker = scope.spawn(|| {
-            peer::run(&segment, &common(1..=1), ASKER, RESERVE, &stop_asker, |effects| Asker(Tasks::new(effects)))
+            peer::run(&segment, &common(1..=1), ASKER, RESERVE, &stop_asker, |effects| {
+                Asker(Tasks::new(effects))
+            })
         });
         let store = scope.spawn(|| peer::run(&segment, &common(2..=2), STORE, RESERVE, &stop_store, Store));
         test(&segment);
