@@ -25,6 +25,14 @@ pub(crate) fn run(tally: &mut Tally) {
     tally.judge("check: documentation", of_cargo(&mut doc));
 }
 
+/// Builds our commands, which tests of the whole stack run. These would build them too, but unseen and with the time
+/// of a test.
+pub(crate) fn build_commands(tally: &mut Tally) {
+    let mut build = cargo();
+    build.args(["build", "--package", "cli", "--bins", "--locked"]);
+    tally.judge("check: the commands build", of_cargo(&mut build));
+}
+
 /// `cargo xtask tidy`: prints what it finds.
 pub(crate) fn tidy_alone() -> Result<bool> {
     let is_tidy = of_tidy()?;

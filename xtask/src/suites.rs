@@ -47,6 +47,7 @@ pub(crate) fn run(selection: &Selection) -> Result<bool> {
     if matches!(selection, Selection::Everything | Selection::Fast) {
         checks::run(&mut tally);
     }
+    checks::build_commands(&mut tally);
     let skips = Skips::new()?;
     for mut suite in suites(selection)? {
         let run = run_suite(&mut suite, &skips.0)?;
