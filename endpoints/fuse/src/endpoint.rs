@@ -38,6 +38,8 @@ pub(crate) struct FuseEndpoint {
 impl FuseEndpoint {
     /// Mounts the file system, over what a predecessor that was killed may have left.
     pub(crate) fn mount(stack: Stack, config: &Config) -> io::Result<FuseEndpoint> {
+        // The kernel names the files only as long as they are below the mount.
+        LoopDevice::detach_all_below(&config.mountpoint);
         clear_stale_mount(config);
         fs::create_dir_all(&config.mountpoint)?;
         let shown = ShownSet::default();

@@ -29,6 +29,19 @@ impl LoopDevice {
         Ok(LoopDevice { path: PathBuf::from(path.trim()) })
     }
 
+    /// Takes away the devices over files below `folder`: those of a predecessor that was killed.
+    pub(crate) fn detach_all_below(folder: &Path) {
+        let listed = run(Command::new("losetup").args(["--list", "--noheadings", "--output", "NAME,BACK-FILE"]));
+        for line in listed.unwrap_or_default().lines() {
+            let Some((name, file)) = line.split_once(' ') else { continue };
+            if Path::new(file.trim()).starts_with(folder)
+                && let Err(error) = (LoopDevice { path: PathBuf::from(name) }).detach()
+            {
+                tracing::warn!(device = name, %error, "cannot take away a loop device that was left");
+            }
+        }
+    }
+
     /// Takes the device away.
     pub(crate) fn detach(&self) -> io::Result<()> {
         run(Command::new("losetup").arg("--detach").arg(&self.path)).map(drop)
