@@ -89,3 +89,86 @@ fn a_name_that_the_original_removed_can_be_made_anew() {
     client.read("golddead1", 0, &mut bytes).unwrap();
     assert!(bytes.iter().all(|byte| *byte == 0));
 }
+
+/// Puts an object where the original's file blocker would.
+fn put(folder: &Path, name: &str, bytes: &[u8]) {
+    let digest = Sha256::digest(name);
+    let place = digest[..3].iter().fold(folder.to_owned(), |path, byte| path.join(format!("{byte:02x}")));
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::write(place.join(name), bytes).unwrap();
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+const ORIGINAL_BLOCK: usize = 4 << 20;
+
+/// What block `index` of a golden map holds.
+fn block_of(index: usize, hash: &[u8]) -> Vec<u8> {
+    let is_zero = hex(hash) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    if is_zero {
+        vec![0; ORIGINAL_BLOCK]
+    } else {
+        tests::pattern(u32::try_from(index).unwrap() + 1, ORIGINAL_BLOCK)
+    }
+}
+
+/// A store with the golden maps of versions 0 and 1 and a block for each of their hashes, and what the volumes hold.
+fn put_old_maps(folder: &Path) -> (Vec<u8>, Vec<u8>) {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/archipelago");
+    let (blocks, maps) = (folder.join("blocks"), folder.join("maps"));
+    let (mut version_0, mut version_1) = (Vec::new(), Vec::new());
+    let image = std::fs::read(golden.join("v0/goldimage")).unwrap();
+    put(&maps, "goldimage", &image);
+    for (index, hash) in image.chunks(32).enumerate() {
+        put(&blocks, &hex(hash), &block_of(index, hash));
+        version_0.extend(block_of(index, hash));
+    }
+    let map = std::fs::read(golden.join("v1/goldhash1")).unwrap();
+    put(&maps, "goldhash1", &map);
+    for (index, entry) in map[12..].chunks(33).enumerate() {
+        let prefix = if entry[0] == 1 { "archip_" } else { "" };
+        let content = tests::pattern(u32::try_from(index).unwrap() + 100, ORIGINAL_BLOCK);
+        let is_hole = entry[0] == 0 && block_of(0, &entry[1..]) == vec![0; ORIGINAL_BLOCK];
+        let content = if is_hole { vec![0; ORIGINAL_BLOCK] } else { content };
+        put(&blocks, &format!("{prefix}{}", hex(&entry[1..])), &content);
+        version_1.extend(content);
+    }
+    let size = u64::from_le_bytes(map[4..12].try_into().unwrap());
+    version_1.truncate(usize::try_from(size).unwrap());
+    (version_0, version_1)
+}
+
+fn read_all(client: &mut client::Client, volume: &str) -> Vec<u8> {
+    let size = client.info(volume).unwrap().size_bytes;
+    let mut bytes = vec![0xaa; usize::try_from(size).unwrap()];
+    client.read(volume, 0, &mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn maps_of_versions_0_and_1_are_read_upgraded_and_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (version_0, mut version_1) = put_old_maps(folder.path());
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let stack = TestStack::start_with(&["--blocks", &path("blocks"), "--maps", &path("maps")], |text| text);
+    let mut client = stack.client();
+    assert!(read_all(&mut client, "goldhash1") == version_1);
+    stack.vlmc(&["update", "goldhash1"]).done();
+    assert_eq!(client.info("goldhash1").unwrap().map_version, 3);
+    client.write("goldhash1", 4_194_300, &[7; 9]).unwrap();
+    version_1[4_194_300..4_194_309].fill(7);
+    assert!(read_all(&mut client, "goldhash1") == version_1);
+
+    assert_eq!(stack.vlmc(&["update", "goldimage"]).code(), Some(1));
+    stack.vlmc(&["update", "goldimage", "--assume-v0", "--v0-size", "12M"]).done();
+    assert!(read_all(&mut client, "goldimage") == version_0);
+    assert_eq!(client.write("goldimage", 0, &[1]).unwrap_err().kind, ErrorKind::ReadOnly);
+    client.create("goldcopy1", None, Some("goldimage"), None).unwrap();
+    client.write("goldcopy1", 0, &[1]).unwrap();
+    let mut written = version_0.clone();
+    written[0] = 1;
+    assert!(read_all(&mut client, "goldcopy1") == written);
+    assert!(read_all(&mut client, "goldimage") == version_0);
+}

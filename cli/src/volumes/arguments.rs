@@ -99,6 +99,8 @@ pub(crate) enum Command {
     },
     /// Change a volume's size; what is mapped sees the new size
     Resize(Resize),
+    /// Bring a map of the original to the current version; a volume's first write does so by itself
+    Update(Update),
     /// Print the SHA-256 of a snapshot's content (Merkle root over its blocks)
     Hash {
         #[command(flatten)]
@@ -225,6 +227,20 @@ pub(crate) struct Resize {
     /// Allow a smaller size: what lies beyond it is lost
     #[arg(long)]
     pub(crate) shrink: bool,
+}
+
+/// `vlmc update`
+#[derive(Debug, Args)]
+pub(crate) struct Update {
+    /// The volume or snapshot
+    #[arg(value_name = "VOLUME")]
+    pub(crate) volume: String,
+    /// Take a map without a signature for one of version 0, which does not know its size
+    #[arg(long, alias = "assume_v0", requires = "v0_size")]
+    pub(crate) assume_v0: bool,
+    /// How large the volume of such a map is, as in 20G
+    #[arg(long, alias = "v0_size", requires = "assume_v0", value_parser = size::parse, value_name = "SIZE")]
+    pub(crate) v0_size: Option<u64>,
 }
 
 /// `vlmc import`

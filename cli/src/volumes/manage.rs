@@ -5,7 +5,7 @@ use protocol::ErrorKind;
 
 use super::{
     Session,
-    arguments::{Create, Resize},
+    arguments::{Create, Resize, Update},
     mapping,
 };
 use crate::{failure::Failed, output, size};
@@ -62,6 +62,20 @@ pub(super) fn resize(session: &mut Session, wanted: &Resize) -> anyhow::Result<(
         refreshed.map_err(tried(format!("show the new size of {name} where it is mapped")))?;
     }
     Ok(())
+}
+
+/// Brings a map of the original to the current version.
+pub(super) fn update(session: &mut Session, wanted: &Update) -> anyhow::Result<()> {
+    let action = format!("update the map of {}", wanted.volume);
+    session.client.update(&wanted.volume, wanted.v0_size).map_err(|failure| {
+        let failed = Failed::by_peer(action, &failure);
+        if failure.kind == ErrorKind::Corrupt && !wanted.assume_v0 {
+            failed.hint("a map of version 0 has no signature: --assume-v0 --v0-size SIZE")
+        } else {
+            failed
+        }
+    })?;
+    Ok(output::print("Map updated\n")?)
 }
 
 /// Takes the lock for this node.

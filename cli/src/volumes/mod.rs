@@ -46,6 +46,7 @@ fn run(typed: Vlmc) -> anyhow::Result<ExitCode> {
         Command::Unlock { named, force } => manage::unlock(&mut session, &named.volume, force).map(done),
         Command::Rename { volume, new_name } => manage::rename(&mut session, &volume, &new_name).map(done),
         Command::Resize(resize) => manage::resize(&mut session, &resize).map(done),
+        Command::Update(update) => manage::update(&mut session, &update).map(done),
         Command::Hash { named, output } => content::hash(&mut session, &named.volume, output).map(done),
         Command::Mapinfo { named, verbose, output } => {
             content::mapinfo(&mut session, &named.volume, verbose, output).map(done)

@@ -51,6 +51,8 @@ fn the_spellings_of_later_releases_are_understood() {
         "vlmc rename volume1 volume2",
         "vlmc resize -s 20480 volume1",
         "vlmc hash snap1",
+        "vlmc update volume1",
+        "vlmc update image1 -v0 --v0_size 10G",
         "vlmc mapinfo volume1 -v",
         "vlmc compare snap1 snap2 --json",
         "vlmc import - volume1 --size 1G",

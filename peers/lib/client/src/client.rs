@@ -327,12 +327,22 @@ impl Client {
         Ok(hashed.hash)
     }
 
-    /// Brings a map of the original to the current version.
+    /// Brings a map of the original to the current version. A map of version 0 has no signature and does not know its size:
+    /// it is taken for one only if `v0_size` says how many bytes the volume has.
     ///
     /// # Errors
-    /// `NotFound`, `Busy`.
-    pub fn update(&mut self, volume: &str) -> Result<(), Failure> {
-        self.order(self.stack.vlmc_port(volume), Op::Update, volume, Flags::empty(), &[])
+    /// `NotFound`, `Busy`, `Corrupt` if it is no map.
+    pub fn update(&mut self, volume: &str, v0_size: Option<u64>) -> Result<(), Failure> {
+        let to = self.stack.vlmc_port(volume);
+        let reply = self.call(to, Op::Update, volume.as_bytes(), 0, |request| {
+            if let Some(size_bytes) = v0_size {
+                request.set_flags(Flags::ASSUMEV0.bits());
+                request.set_size(size_bytes);
+            }
+            Ok(())
+        })?;
+        self.done(reply);
+        Ok(())
     }
 
     /// Where two maps differ, from `offset` on: (offset, length) in bytes, and where to go on.

@@ -108,7 +108,7 @@ fn all_else_is_done_with_them_as_with_ours() {
     caller.create("legacydead", 4);
     caller.write("legacydead", 0, 1).unwrap();
     assert_eq!(caller.names(), ["legacydead"]);
-    caller.client.update("legacydead").unwrap();
+    caller.client.update("legacydead", None).unwrap();
 }
 
 #[test]
@@ -117,11 +117,11 @@ fn an_update_that_dies_leaves_the_old_map_or_the_new_one() {
         let mut rig = with_volume();
         let mut caller = rig.client();
         rig.world.break_after(super::memory_store::Fault { after, is_done: after % 2 == 0 });
-        drop(caller.client.update("legacy1"));
+        drop(caller.client.update("legacy1", None));
         rig.lose_power();
         let mut caller = rig.client();
         assert_eq!(caller.read_all("legacy1", 4).unwrap(), [0, 1, 2, 0]);
-        caller.client.update("legacy1").unwrap();
+        caller.client.update("legacy1", None).unwrap();
         assert_eq!(caller.client.info("legacy1").unwrap().map_version, 3);
     }
 }
@@ -144,7 +144,7 @@ fn version_1_maps_are_read_and_upgraded() {
     let mut caller = rig.client();
     assert_eq!(caller.read_all("version1", 2).unwrap(), [3, 4]);
     assert_eq!(caller.client.info("version1").unwrap().map_version, 1);
-    caller.client.update("version1").unwrap();
+    caller.client.update("version1", None).unwrap();
     assert_eq!(caller.read_all("version1", 2).unwrap(), [3, 4]);
     assert_eq!(caller.client.info("version1").unwrap().map_version, 3);
 }
@@ -170,7 +170,7 @@ fn tables_and_blocks_go_with_the_volumes_that_used_them() {
     let table = |name: &str| format!("{name}_{:016x}", 0);
     assert_eq!(super::collecting::collect(&mut caller, false), 1);
     assert!(!rig.world.map_names().contains(&table("legacydead")));
-    caller.client.update("legacysnap").unwrap();
+    caller.client.update("legacysnap", None).unwrap();
     assert_eq!(super::collecting::collect(&mut caller, false), 1);
     assert!(rig.world.map_names().contains(&table("legacy1")));
     assert_eq!(caller.read_all("legacysnap", 3).unwrap(), [0, 0, 2]);
@@ -180,4 +180,42 @@ fn tables_and_blocks_go_with_the_volumes_that_used_them() {
     assert!(!rig.world.map_names().contains(&table("legacy1")));
     // The snapshot still uses it.
     assert_eq!(rig.world.block_names(), ["legacy1_0000000000000001_0000000000000002"]);
+}
+
+/// Two blocks with content, a hole between them, in a map that has nothing but hashes.
+fn put_v0(rig: &Rig) {
+    let mut map = Vec::new();
+    for hash in [[0xab; 32], ZERO_HASH, [0xcd; 32]] {
+        map.extend(hash);
+        let text: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        rig.world.put_block(&text, &[hash[0]; 16]);
+    }
+    rig.world.put_map("version0", &map);
+}
+
+/// SHA-256 of nothing.
+const ZERO_HASH: [u8; 32] = [
+    0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27,
+    0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+];
+
+#[test]
+fn version_0_maps_are_upgraded_by_who_knows_their_size() {
+    let rig = Rig::new();
+    put_v0(&rig);
+    let mut caller = rig.client();
+    let size = 3 * (4_u64 << 20);
+    assert_eq!(kind(caller.client.update("version0", None)), ErrorKind::Corrupt);
+    assert_eq!(kind(caller.client.update("version0", Some(0))), ErrorKind::Corrupt);
+    caller.client.update("version0", Some(size)).unwrap();
+    let info = caller.client.info("version0").unwrap();
+    assert_eq!((info.map_version, info.kind, info.size_bytes), (3, VolumeKind::Snapshot, size));
+    assert_eq!(caller.read_all("version0", 3).unwrap(), [0xab, 0, 0xcd]);
+    // Told again, or of another: nothing changes.
+    caller.client.update("version0", Some(2 * size)).unwrap();
+    assert_eq!(caller.client.info("version0").unwrap().size_bytes, size);
+    caller.client.create("cloned", None, Some("version0"), None).unwrap();
+    caller.write("cloned", 0, 1).unwrap();
+    assert_eq!(caller.read_all("cloned", 3).unwrap(), [1, 0, 0xcd]);
+    assert_eq!(caller.read_all("version0", 3).unwrap(), [0xab, 0, 0xcd]);
 }
