@@ -148,6 +148,11 @@ impl Effects {
         self.0.borrow_mut().port.receive()
     }
 
+    /// A reply to what a predecessor passed on came: from now on it is a request of ours, to be responded.
+    pub fn adopt(&self) {
+        self.begin();
+    }
+
     pub(crate) fn begin(&self) {
         self.0.borrow_mut().in_flight += 1;
     }
