@@ -121,7 +121,13 @@ impl Composer {
         self.effects.free(reply);
         let once = match answer {
             Ok(entries) => self.learn(volume, entries),
-            Err(failure) => Err(failure),
+            Err(failure) => {
+                // Some of the blocks may have been made.
+                if let (CallKind::Write, Some(volume)) = (call.kind, self.volumes.get_mut(volume)) {
+                    volume.changes.add();
+                }
+                Err(failure)
+            }
         };
         for key in call.waiting {
             self.go_on_with(key, &once);

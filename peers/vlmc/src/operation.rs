@@ -143,6 +143,8 @@ impl Operation {
                 | Op::Update
                 | Op::Clone
                 | Op::Create
+                // Since the lock was lost, another node may have changed it.
+                | Op::Open
         )
     }
 

@@ -45,6 +45,7 @@ impl Composer {
         if let Some(volume) = self.by_name.get(reply.target().as_ref()).copied() {
             self.forget_map(volume);
         }
+        self.effects.adopt();
         self.effects.respond(reply, failure.as_ref().map_or(Ok(()), Err));
     }
 
