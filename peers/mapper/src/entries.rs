@@ -25,24 +25,24 @@ const ATTEMPTS: u32 = 16;
 impl Service {
     /// Where the blocks of a range are. Tries for the lock; without it the map is looked at once and dropped.
     pub(crate) async fn map_read(&self, asked: &Asked, volume: &Volume) -> Result<Answer, Failure> {
-        let turn = volume.turns.shared().await;
-        let session = match self.open(volume).await {
-            Ok(opened) => opened.session,
-            Err(failure) if failure.kind == ErrorKind::Busy => self.look(volume).await?,
-            Err(failure) => return Err(failure),
-        };
-        let range = range_of(asked, &session, READ_BLOCKS_MAX)?;
-        let answer = loop {
-            session.load(|map| map.wanted(&range)).await?;
-            match entries(asked, &session, &range, false) {
-                // Another conversation made room for its own nodes.
-                Err(VolumeError::NotLoaded(_)) => {}
-                other => break other.in_volume(&session.name)?,
+        let _turn = volume.turns.shared().await;
+        match self.open(volume).await {
+            Ok(opened) => map_read_opened(asked, &opened.session).await,
+            Err(failure) if failure.kind == ErrorKind::Busy => self.map_look(asked, volume).await,
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// As `map_read`, of a map that another node has locked, and may replace in the middle.
+    async fn map_look(&self, asked: &Asked, volume: &Volume) -> Result<Answer, Failure> {
+        let mut attempt = 1;
+        loop {
+            let session = self.look(volume).await?;
+            match map_read_opened(asked, &session).await {
+                Err(failure) if failure.kind == ErrorKind::Corrupt && attempt < ATTEMPTS => attempt += 1,
+                other => return other,
             }
-        };
-        session.settle().await?;
-        drop(turn);
-        Ok(answer)
+        }
     }
 
     /// Makes the blocks of a range writable, waiting for the lock.
@@ -52,7 +52,8 @@ impl Service {
         }
         let (_turn, session) = self.open_for_change(volume).await?;
         let range = range_of(asked, &session, WRITE_BLOCKS_MAX)?;
-        let has_changed = session.make_writable(&range).await?;
+        // A mapper that died may have made the change and not told of it.
+        let has_changed = session.make_writable(&range).await? || asked.is_again;
         let answer = loop {
             match entries(asked, &session, &range, has_changed) {
                 Err(VolumeError::NotLoaded(_)) => session.load(|map| map.wanted(&range)).await?,
@@ -85,6 +86,20 @@ impl Service {
             }
         }
     }
+}
+
+async fn map_read_opened(asked: &Asked, session: &Session) -> Result<Answer, Failure> {
+    let range = range_of(asked, session, READ_BLOCKS_MAX)?;
+    let answer = loop {
+        session.load(|map| map.wanted(&range)).await?;
+        match entries(asked, session, &range, false) {
+            // Another conversation made room for its own nodes.
+            Err(VolumeError::NotLoaded(_)) => {}
+            other => break other.in_volume(&session.name)?,
+        }
+    };
+    session.settle().await?;
+    Ok(answer)
 }
 
 fn is_checkpoint_due(session: &Session) -> bool {

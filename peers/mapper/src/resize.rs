@@ -54,7 +54,9 @@ impl Session {
         }
         self.load(|map| map.wanted_for_resize(new)).await?;
         self.map.borrow_mut().resize(new).in_volume(&self.name)?;
-        self.checkpoint(Purpose::Continue, self.same_cause()).await?;
+        // The map in memory has the new size: nobody may go on with it if the store has not.
+        let written = self.checkpoint(Purpose::Continue, self.same_cause()).await;
+        self.or_over(written)?;
         // After a crash before this, whoever takes the session over does it.
         self.zero_tail().await
     }

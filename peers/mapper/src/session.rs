@@ -107,7 +107,7 @@ impl Session {
     }
 
     /// Ends the session if `result` is a failure of a write.
-    fn or_over<T>(&self, result: Result<T, Failure>) -> Result<T, Failure> {
+    pub(crate) fn or_over<T>(&self, result: Result<T, Failure>) -> Result<T, Failure> {
         if let Err(failure) = &result {
             self.end(failure);
         }
@@ -192,6 +192,12 @@ impl Session {
         if self.map.borrow().is_changing() {
             return Ok(());
         }
+        let begun = self.begin_changes().await;
+        // What has begun halfway can neither begin again nor go on.
+        self.or_over(begun)
+    }
+
+    async fn begin_changes(&self) -> Result<(), Failure> {
         let cause = self.same_cause();
         let plan = self.map.borrow_mut().begin(self.boot, cause).in_volume(&self.name)?;
         self.carry_out(plan).await?;
