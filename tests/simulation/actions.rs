@@ -17,8 +17,6 @@ use crate::{
 const NAMES: [&str; 7] = ["alder-1", "birch-2", "cedar-3", "daphne-4", "elder-5", "fir-tree-6", "ginkgo-7"];
 /// Requests under way at a time.
 const FLIGHTS_MAX: usize = 20;
-/// Blocks of the largest volume.
-const BLOCKS_MAX: usize = 20;
 
 impl World {
     pub(crate) fn apply(&mut self, action: &Action) -> Checked<()> {
@@ -134,7 +132,7 @@ impl World {
     }
 
     fn some_size(&self, number: usize) -> usize {
-        let most = BLOCKS_MAX * self.block_sectors();
+        let most = self.settings.blocks_max * self.block_sectors();
         // Every other size is a number of whole blocks.
         let size = 1 + number % most;
         if number.is_multiple_of(2) { size } else { size.next_multiple_of(self.block_sectors()) }

@@ -211,8 +211,12 @@ impl World {
             ErrorKind::NotFound if matches!(flight.kind, Kind::Close { .. }) => flight.is_excused,
             ErrorKind::NotFound if matches!(flight.kind, Kind::Look { .. }) => true,
             // A node that died, or was cut off, may have left a lock that nobody gives back.
-            ErrorKind::Busy if self.nodes.len() > 1 => matches!(flight.kind, Kind::Change(_) | Kind::Open { .. }),
-            ErrorKind::Unavailable | ErrorKind::NoSpace | ErrorKind::Busy | ErrorKind::NotOwner => flight.is_excused,
+            ErrorKind::Busy if self.nodes.len() > 1 => {
+                matches!(flight.kind, Kind::Change(_) | Kind::Open { .. })
+            }
+            ErrorKind::Unavailable | ErrorKind::NoSpace | ErrorKind::Busy | ErrorKind::NotOwner => {
+                flight.is_excused
+            }
             _ => false,
         }
     }

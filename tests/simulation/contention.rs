@@ -5,10 +5,8 @@ use protocol::Op;
 use crate::{
     client::Ask,
     flight::Kind,
-    world::{Checked, World},
+    world::{Checked, NODE_NAMES, World},
 };
-
-const NODE_NAMES: [&str; 2] = ["node-a", "node-b"];
 
 impl World {
     /// From now on another node uses a volume; `is_forced`: although the first has not given it back.
@@ -29,7 +27,8 @@ impl World {
         if is_forced {
             self.take_away(&name, from);
         } else {
-            let flow = self.send(from, &Ask::new(Op::Close, &name), Kind::Close { volume: name.clone() }, None)?;
+            let flow =
+                self.send(from, &Ask::new(Op::Close, &name), Kind::Close { volume: name.clone() }, None)?;
             while self.flights.contains_key(&flow) {
                 self.step_on()?;
             }

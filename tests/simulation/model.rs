@@ -95,7 +95,8 @@ impl Model {
 
     pub(crate) fn create(&mut self, name: &str, sectors: usize, block_size: u32) {
         let sectors = vec![Sector::holding(0); sectors];
-        self.volumes.insert(name.to_owned(), Volume { sectors, block_size, is_snapshot: false, is_disputed: false });
+        self.volumes
+            .insert(name.to_owned(), Volume { sectors, block_size, is_snapshot: false, is_disputed: false });
     }
 
     /// The first that may be there now.

@@ -20,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) node_count: usize,
     pub(crate) nr_ops: u32,
     pub(crate) block_size: u32,
+    /// Blocks of the largest volume.
+    pub(crate) blocks_max: usize,
     pub(crate) mutant: Mutant,
 }
 
@@ -115,15 +117,15 @@ pub(crate) enum Action {
 impl Plan {
     pub(crate) fn of(seed: u64, mutant: Mutant) -> Plan {
         let mut dice = Dice::new(seed);
-        let settings = Settings {
-            node_count: 1 + usize::from(dice.chance(25)),
-            nr_ops: [3, 8, 16][dice.below(3)],
-            block_size: [512, 4096, 4096, 8192, 16384][dice.below(5)],
-            mutant,
-        };
+        let node_count = 1 + usize::from(dice.chance(25));
+        let nr_ops = [3, 8, 16][dice.below(3)];
+        let block_size = [512, 4096, 4096, 8192, 16384][dice.below(5)];
+        // More than 512 have a map of more than one leaf.
+        let blocks_max = if block_size == 512 && dice.chance(40) { 1600 } else { 20 };
+        let settings = Settings { node_count, nr_ops, block_size, blocks_max, mutant };
         let style = Style::of(&mut dice, settings.node_count);
         let count = 15 + dice.below(60);
-        let mut items = vec![Item { gap: 0, action: Action::Create { sectors: dice.below(1000) } }];
+        let mut items = vec![Item { gap: 0, action: Action::Create { sectors: dice.below(2000) } }];
         items.extend((0..count).map(|_| Item { gap: style.gap(&mut dice), action: style.action(&mut dice) }));
         Plan { schedule: dice.next(), settings, items }
     }
@@ -199,10 +201,10 @@ fn write(dice: &mut Dice) -> Action {
 fn change(dice: &mut Dice) -> Action {
     let volume = dice.below(100);
     match dice.below(16) {
-        0..2 => Action::Create { sectors: dice.below(1000) },
+        0..2 => Action::Create { sectors: dice.below(2000) },
         2..5 => Action::Clone { source: volume, growth: if dice.chance(30) { dice.below(100) } else { 0 } },
         5..10 => Action::Snapshot { volume },
-        10..13 => Action::Resize { volume, sectors: dice.below(1000) },
+        10..13 => Action::Resize { volume, sectors: dice.below(2000) },
         13 => Action::Rename { volume },
         _ => Action::Delete { volume },
     }

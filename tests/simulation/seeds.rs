@@ -23,9 +23,10 @@ fn check(seed: u64) {
     let items: Vec<String> = short.items.iter().map(|item| format!("  {item:?}")).collect();
     panic!(
         "seed {seed} fails: {first}\nreplay: SEED={seed} cargo test -p tests --test simulation seeds_hold\n\
-         shortened to {} items, {:?}, which fails so: {reason}\n{}",
+         shortened to {} items, {:?}, schedule {}, which fails so: {reason}\n{}",
         items.len(),
         short.settings,
+        short.schedule,
         items.join("\n")
     );
 }
@@ -61,4 +62,61 @@ fn survey(seed: u64) -> bool {
         println!("{seed} on {}: {}", plan.settings.node_count, reason.chars().take(300).collect::<String>());
     }
     result.is_err()
+}
+
+/// Seeds that are tried before a mutant counts as unnoticed.
+const MUTANT_SEEDS: u64 = 600;
+
+/// Whether some seed notices what a store does wrong.
+fn is_noticed(mutant: Mutant) -> bool {
+    let by = (0..MUTANT_SEEDS).find_map(|seed| Some((seed, run(&Plan::of(seed, mutant)).err()?)));
+    if let Some((seed, reason)) = &by {
+        println!("{mutant:?} is noticed by seed {seed}: {}", reason.chars().take(200).collect::<String>());
+    }
+    by.is_some()
+}
+
+#[test]
+fn a_store_that_ignores_sync_is_noticed() {
+    assert!(is_noticed(Mutant::IgnoresSync));
+}
+
+#[test]
+fn a_store_that_drops_flushes_is_noticed() {
+    assert!(is_noticed(Mutant::DropsFlush));
+}
+
+#[test]
+fn a_store_that_forgets_names_is_noticed() {
+    assert!(is_noticed(Mutant::ForgetsNames));
+}
+
+#[test]
+fn a_store_that_answers_before_it_is_durable_is_noticed() {
+    assert!(is_noticed(Mutant::AnswersBeforeDurable));
+}
+
+#[test]
+fn a_store_that_checks_no_fences_is_noticed() {
+    assert!(is_noticed(Mutant::ChecksNoFences));
+}
+
+#[test]
+fn a_store_that_tears_replacements_is_noticed() {
+    assert!(is_noticed(Mutant::TearsReplacements));
+}
+
+#[test]
+fn a_store_that_copies_half_is_noticed() {
+    assert!(is_noticed(Mutant::CopiesHalf));
+}
+
+#[test]
+fn a_store_that_keeps_what_is_zeroed_is_noticed() {
+    assert!(is_noticed(Mutant::KeepsWhatIsZeroed));
+}
+
+#[test]
+fn a_store_that_drops_writes_is_noticed() {
+    assert!(is_noticed(Mutant::DropsWrites));
 }

@@ -17,6 +17,8 @@ use crate::{
 /// Why a run is wrong.
 pub(crate) type Checked<T> = Result<T, String>;
 
+/// Who owns the locks that are taken on a node.
+pub(crate) const NODE_NAMES: [&str; 2] = ["node-a", "node-b"];
 /// Who takes steps on a node: its roles, and its client.
 const ACTORS: usize = ROLES.len() + 1;
 /// More steps than any plan needs; beyond it somebody runs in a circle.
@@ -90,7 +92,7 @@ impl World {
         self.nodes.clear();
         for index in 0..self.settings.node_count {
             let clock = SimulatedClock::new(Rc::clone(&self.now_ns), self.dice.fork());
-            let name = ["node-a", "node-b"][index];
+            let name = NODE_NAMES[index];
             self.nodes.push(Node::start(name, self.boots * 2 + index as u64, self.settings.nr_ops, clock));
         }
     }
@@ -104,6 +106,12 @@ impl World {
         self.pauses.clear();
         self.lost.clear();
         self.disk.lose_power();
+        // Who is not its owner cannot tell what the owner had not committed.
+        for (name, home) in &mut self.homes {
+            if let Some(owner) = self.disk.lock_owner(name) {
+                *home = NODE_NAMES.iter().position(|node| *node == owner).unwrap_or(0);
+            }
+        }
         for flight in std::mem::take(&mut self.flights).into_values() {
             match flight.kind {
                 Kind::Write { write, .. } => self.model.end_write(write, false),
