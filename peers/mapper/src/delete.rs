@@ -28,9 +28,8 @@ impl Service {
         }
         let taken = self.stores.take(&volume.name).await?;
         let deleted = self.bury(asked.cause, &taken.fence).await;
-        if deleted.is_ok() {
-            volume.forget();
-        }
+        // A tombstone that could not be written may be there all the same.
+        volume.forget();
         if taken.is_new || deleted.is_ok() {
             self.stores.release_or_tell(&volume.name).await;
         }

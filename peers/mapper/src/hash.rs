@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use protocol::{Failure, Hashed, Message};
 use sha2::{Digest, Sha256};
-use volume::{BlockIndex, FANOUT, Merkle, ObjectName};
+use volume::{BlockIndex, FANOUT, Merkle, ObjectName, VolumeError};
 
 use crate::{
     asked::{Answer, Asked},
@@ -32,8 +32,14 @@ impl Service {
         let step = u64::try_from(FANOUT).unwrap_or(1);
         let mut merkle = Merkle::new();
         let mut first = 0;
-        while first < count {
-            let end = count.min(first + step);
+        loop {
+            let next = session.next_data(first).await?.unwrap_or(count);
+            merkle.add_holes(next - first);
+            first = next;
+            if first >= count {
+                break;
+            }
+            let end = count.min(first - first % step + step);
             for hash in session.hashes(first..end).await? {
                 merkle.add(hash);
             }
@@ -45,6 +51,20 @@ impl Service {
 }
 
 impl Session {
+    /// The first block from `from` on that is no hole.
+    async fn next_data(&self, from: u64) -> Result<Option<u64>, Failure> {
+        loop {
+            let next = self.map.borrow().next_data(BlockIndex(from));
+            match next {
+                Err(VolumeError::NotLoaded(key)) => {
+                    let first = key.blocks().start.max(BlockIndex(from));
+                    self.load(|map| map.wanted(&(first..BlockIndex(first.0 + 1)))).await?;
+                }
+                other => return other.in_volume(&self.name).map(|next| next.map(|block| block.0)),
+            }
+        }
+    }
+
     /// The hashes of some blocks, in order; that of nothing for holes.
     async fn hashes(&self, range: std::ops::Range<u64>) -> Result<Vec<[u8; 32]>, Failure> {
         let names = self.names(&range).await?;

@@ -7,6 +7,7 @@ use volume::{Header, ObjectName, ParsedName};
 
 use crate::{
     listing::after_page,
+    loading::FORMER_PREFIX,
     store_calls::{Place, Stores},
 };
 
@@ -52,7 +53,12 @@ impl Stores {
 
     /// Whether a volume was upgraded or deleted. Of one that is not there nothing is known, so its tables stay.
     async fn has_left_its_tables(&self, volume: &ObjectName) -> Result<bool, Failure> {
-        let found = self.find(volume, None).await?;
+        let mut found = self.header_of(volume, None).await?;
+        let proper = volume.as_str().strip_prefix(FORMER_PREFIX).and_then(ObjectName::new);
+        if let (None, Some(proper)) = (&found, proper) {
+            // Its header went when it was upgraded to its proper name.
+            found = self.header_of(&proper, None).await?;
+        }
         Ok(found.is_some_and(|found| match found.header {
             Header::Root(_) => true,
             Header::Legacy(legacy) => !legacy.root.state.is_live(),

@@ -64,14 +64,19 @@ impl Service {
 }
 
 impl Session {
-    /// Writes a map of the original in our format: nodes first, then a root over the old header. The old tables are the collector's.
+    /// Writes a map of the original in our format: nodes first, then a root over the old header, or under the proper name if
+    /// the header has a former one. The old tables are the collector's.
     pub(crate) async fn upgrade(&self) -> Result<(), Failure> {
         let all = BlockIndex(0)..BlockIndex(self.map.borrow().block_count());
         let id = self.stores().draw_id(&self.name).await?;
+        let header = self.map.borrow().legacy().map(|legacy| legacy.name.clone());
         // Nothing comes between loading and upgrading: nobody makes room meanwhile.
         self.load(|map| map.wanted(&all)).await?;
         let cause = self.same_cause();
         self.map.borrow_mut().upgrade(id, cause).in_volume(&self.name)?;
-        self.checkpoint(Purpose::Close, cause).await
+        self.checkpoint(Purpose::Close, cause).await?;
+        let former = header.filter(|header| *header != self.name);
+        self.stores().delete_later(former.into_iter().collect(), Vec::new());
+        Ok(())
     }
 }

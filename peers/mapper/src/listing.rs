@@ -2,16 +2,16 @@
 
 use std::cell::RefCell;
 
-use protocol::{Failure, List, ListedVolume, ListedVolumes, Message};
+use protocol::{Failure, List, Listed, ListedVolume, ListedVolumes, Message};
 use volume::{ObjectName, ParsedName};
 
 use crate::{
     asked::{Answer, Asked},
     info::describe,
-    loading::is_reserved,
+    loading::{FORMER_PREFIX, is_reserved},
     parallel,
     service::Service,
-    store_calls::Place,
+    store_calls::{Place, Stores},
 };
 
 /// What the list takes beside its lines, in bytes.
@@ -29,7 +29,7 @@ impl Service {
         let mut page = Page { room, volumes: Vec::new(), more: false };
         let mut after = argument.after;
         for _ in 0..PAGES_MAX {
-            let listed = self.stores.list(Place::Maps, &argument.prefix, &after).await?;
+            let listed = self.stores.list_volumes(&argument.prefix, &after).await?;
             let Some(last) = listed.names.last() else { break };
             after = after_page(last);
             let names: Vec<Vec<u8>> = listed.names.into_iter().filter(|name| may_be_volume(name)).collect();
@@ -75,9 +75,35 @@ impl Service {
         match self.stores.find_live(&object).await {
             Ok(Some(found)) => Some(ListedVolume { name: shown, info: Ok(describe(&object, &found, None)) }),
             Ok(None) => None,
+            // It is listed under its proper name.
+            Err(_) if name.starts_with(FORMER_PREFIX.as_bytes()) => None,
             Err(failure) => Some(ListedVolume { name: cut(shown), info: Err(cut(failure.message)) }),
         }
     }
+}
+
+impl Stores {
+    /// A page of names in the map store, of which those that lie under a former name are told as the proper ones as well.
+    async fn list_volumes(&self, prefix: &[u8], after: &[u8]) -> Result<Listed, Failure> {
+        let former = |name: &[u8]| [FORMER_PREFIX.as_bytes(), name].concat();
+        let present = self.list(Place::Maps, prefix, after).await?;
+        let mut earlier = self.list(Place::Maps, &former(prefix), &former(after)).await?;
+        for name in &mut earlier.names {
+            name.drain(..FORMER_PREFIX.len().min(name.len()));
+        }
+        Ok(merged(present, earlier))
+    }
+}
+
+/// Two pages as one that reaches as far as the shorter of them does.
+fn merged(one: Listed, other: Listed) -> Listed {
+    let end_of = |page: &Listed| page.names.last().filter(|_| page.more).cloned();
+    let end = [end_of(&one), end_of(&other)].into_iter().flatten().min();
+    let mut names = [one.names, other.names].concat();
+    names.retain(|name| end.as_ref().is_none_or(|end| name <= end));
+    names.sort();
+    names.dedup();
+    Listed { names, more: end.is_some() }
 }
 
 struct Page {
@@ -135,6 +161,18 @@ mod tests {
     use volume::{Checkpoint, VolumeId};
 
     use super::*;
+
+    #[test]
+    fn two_pages_become_one_without_a_gap() {
+        let page = |names: &[&str], more| Listed {
+            names: names.iter().map(|name| name.as_bytes().to_vec()).collect(),
+            more,
+        };
+        assert_eq!(merged(page(&["a", "d"], false), page(&["a", "b"], false)), page(&["a", "b", "d"], false));
+        assert_eq!(merged(page(&["a", "d"], true), page(&["b", "e"], false)), page(&["a", "b", "d"], true));
+        assert_eq!(merged(page(&["a", "d"], true), page(&["b", "c"], true)), page(&["a", "b", "c"], true));
+        assert_eq!(merged(page(&[], false), page(&["b"], true)), page(&["b"], true));
+    }
 
     #[test]
     fn a_page_goes_on_after_all_nodes_of_a_volume() {

@@ -34,6 +34,10 @@ impl Found {
             Header::Legacy(legacy) => &legacy.root,
         }
     }
+
+    fn is_of_original(&self) -> bool {
+        matches!(self.header, Header::Legacy(_))
+    }
 }
 
 /// Whether the name is one that only objects of maps have.
@@ -41,8 +45,20 @@ pub(crate) fn is_reserved(name: &ObjectName) -> bool {
     ParsedName::parse(name.as_str()) != ParsedName::Other
 }
 
+/// What the original put before the names of volumes until version 0.4.
+pub(crate) const FORMER_PREFIX: &str = "archip_";
+
+/// The object that a volume of the original may still lie in.
+fn former_name(name: &ObjectName) -> Option<ObjectName> {
+    let is_former = name.as_str().starts_with(FORMER_PREFIX);
+    if is_former { None } else { ObjectName::new(format!("{FORMER_PREFIX}{name}")) }
+}
+
 impl Stores {
     /// What lies under `name`, dead or alive. `v0_size` is the size of a map without a signature.
+    ///
+    /// A map of the original may lie under the volume's former name; it is found under the proper one alone, so that it
+    /// has one lock.
     pub(crate) async fn find(
         &self,
         name: &ObjectName,
@@ -51,6 +67,20 @@ impl Stores {
         if is_reserved(name) {
             return Ok(None);
         }
+        if let Some(found) = self.header_of(name, v0_size).await? {
+            let is_former = name.as_str().starts_with(FORMER_PREFIX);
+            return Ok(Some(found).filter(|found| !(is_former && found.is_of_original())));
+        }
+        let Some(former) = former_name(name) else { return Ok(None) };
+        Ok(self.header_of(&former, None).await?.filter(Found::is_of_original))
+    }
+
+    /// What the object of this very name says.
+    pub(crate) async fn header_of(
+        &self,
+        name: &ObjectName,
+        v0_size: Option<u64>,
+    ) -> Result<Option<Found>, Failure> {
         let length = u64::try_from(ROOT_BYTES).unwrap_or(0);
         let bytes = match self.read(name, 0, length).await {
             Ok(bytes) => bytes,

@@ -133,6 +133,11 @@ impl Map {
         self.legacy.is_some()
     }
 
+    /// The map of the original that is not upgraded yet, if it is one.
+    pub fn legacy(&self) -> Option<&LegacyMap> {
+        self.legacy.as_ref()
+    }
+
     /// Nodes in memory: 12 KiB a leaf, 16 KiB another.
     pub fn loaded_nodes(&self) -> usize {
         self.tree.loaded()

@@ -25,12 +25,28 @@ impl Merkle {
         self.carry(hash, 0);
     }
 
+    /// Adds `count` blocks that are holes: as that many times the hash of nothing, in a time that grows with its logarithm.
+    pub fn add_holes(&mut self, count: u64) {
+        let mut subtrees: Vec<[u8; 32]> = vec![Sha256::digest([]).into()];
+        let mut left = count;
+        while left > 0 {
+            let aligned = if self.count == 0 { u64::BITS } else { self.count.trailing_zeros() };
+            let level = aligned.min(left.ilog2()) as usize;
+            while let Some(half) = subtrees.last().copied().filter(|_| subtrees.len() <= level) {
+                subtrees.push(pair(&half, &half));
+            }
+            self.count += 1 << level;
+            left -= 1 << level;
+            self.carry(subtrees[level], level);
+        }
+    }
+
     fn carry(&mut self, hash: [u8; 32], from: usize) {
         let mut hash = hash;
         let mut level = from;
         loop {
-            if self.open.len() == level {
-                self.open.push(None);
+            if self.open.len() <= level {
+                self.open.resize(level + 1, None);
             }
             match self.open[level].take() {
                 Some(left) => hash = pair(&left, &hash),
@@ -88,6 +104,27 @@ mod tests {
             let mut merkle = Merkle::new();
             hashes.iter().for_each(|&hash| merkle.add(hash));
             assert_eq!(merkle.finish(), plain(&hashes), "{count} blocks");
+        }
+    }
+
+    #[test]
+    fn a_run_of_holes_counts_as_its_holes_one_by_one() {
+        let nothing: [u8; 32] = Sha256::digest([]).into();
+        let mut random = 1_u64;
+        for round in 0..200 {
+            let (mut quick, mut slow) = (Merkle::new(), Merkle::new());
+            for _ in 0..round % 7 {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let (holes, blocks) = (random >> 40 & 0x3ff, random >> 60);
+                quick.add_holes(holes);
+                (0..holes).for_each(|_| slow.add(nothing));
+                for block in 0..blocks {
+                    let hash = Sha256::digest(block.to_le_bytes()).into();
+                    quick.add(hash);
+                    slow.add(hash);
+                }
+            }
+            assert_eq!(quick.finish(), slow.finish(), "round {round}");
         }
     }
 

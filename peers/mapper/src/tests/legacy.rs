@@ -219,3 +219,76 @@ fn version_0_maps_are_upgraded_by_who_knows_their_size() {
     assert_eq!(caller.read_all("cloned", 3).unwrap(), [1, 0, 0xcd]);
     assert_eq!(caller.read_all("version0", 3).unwrap(), [0xab, 0, 0xcd]);
 }
+
+/// A volume and a snapshot as the original named them until version 0.4.
+fn with_former_names() -> Rig {
+    let rig = Rig::new();
+    let own = "archip_former1_0000000000000003_0000000000000001";
+    rig.world.put_block(own, &[1; BLOCK as usize]);
+    rig.world.sync_block(own);
+    let zero = volume::ZERO_BLOCK;
+    put_v2(&rig, "archip_former1", 0, &[(ZERO, zero), (WRITABLE | OWNED, own)]);
+    put_v2(&rig, "archip_frozen", FLAG_READ_ONLY, &[(ZERO, zero), (OWNED, own)]);
+    rig
+}
+
+#[test]
+fn what_lies_under_a_former_name_is_served_and_listed_under_the_proper_one() {
+    let rig = with_former_names();
+    put_v2(&rig, "between", FLAG_READ_ONLY, &[(ZERO, volume::ZERO_BLOCK)]);
+    let mut caller = rig.client();
+    assert_eq!(caller.read_all("former1", 2).unwrap(), [0, 1]);
+    assert_eq!(caller.read_all("frozen", 2).unwrap(), [0, 1]);
+    assert_eq!(caller.client.info("former1").unwrap().name, "former1");
+    assert_eq!(kind(caller.client.info("archip_former1")), ErrorKind::NotFound);
+    assert_eq!(caller.names(), ["between", "former1", "frozen"]);
+    assert_eq!(kind(caller.client.create("former1", Some(1), None, None)), ErrorKind::Exists);
+}
+
+#[test]
+fn the_first_write_gives_a_volume_its_proper_name() {
+    let mut rig = with_former_names();
+    let mut caller = rig.client();
+    caller.write_durably("former1", 0, 5).unwrap();
+    rig.world.until(|state| !state.has_map("archip_former1"));
+    assert!(rig.world.map_names().contains(&"former1".to_owned()));
+    rig.lose_power();
+    let mut caller = rig.client();
+    assert_eq!(caller.read_all("former1", 2).unwrap(), [5, 1]);
+    assert_eq!(caller.names(), ["former1", "frozen"]);
+    super::collecting::collect(&mut caller, false);
+    assert!(!rig.world.map_names().contains(&format!("archip_former1_{:016x}", 0)));
+    assert_eq!(caller.read_all("frozen", 2).unwrap(), [0, 1]);
+    caller.client.remove("frozen").unwrap();
+    caller.client.rename("former1", "renamed").unwrap();
+    assert_eq!(caller.names(), ["renamed"]);
+    assert_eq!(caller.read_all("renamed", 2).unwrap(), [5, 1]);
+}
+
+#[test]
+fn an_upgrade_to_the_proper_name_that_dies_leaves_one_volume() {
+    for after in 1..12 {
+        let mut rig = with_former_names();
+        let mut caller = rig.client();
+        rig.world.break_after(super::memory_store::Fault { after, is_done: after % 2 == 0 });
+        drop(caller.client.update("former1", None));
+        rig.lose_power();
+        let mut caller = rig.client();
+        assert_eq!(caller.read_all("former1", 2).unwrap(), [0, 1]);
+        caller.client.update("former1", None).unwrap();
+        assert_eq!(caller.client.info("former1").unwrap().map_version, 3);
+        assert_eq!(caller.names(), ["former1", "frozen"]);
+    }
+}
+
+#[test]
+fn the_hash_of_a_vast_snapshot_counts_its_holes_together() {
+    let rig = Rig::new();
+    let mut caller = rig.client();
+    let pebibyte = 1_u64 << 50;
+    caller.client.create("vast01", Some(pebibyte), None, Some(4 << 20)).unwrap();
+    caller.client.snapshot("vast01", "vast-empty").unwrap();
+    let mut merkle = volume::Merkle::new();
+    merkle.add_holes(pebibyte / (4 << 20));
+    assert_eq!(caller.client.hash("vast-empty").unwrap(), merkle.finish());
+}

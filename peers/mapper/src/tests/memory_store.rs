@@ -153,6 +153,10 @@ impl State {
         self.waiting.get(op.name()).is_some_and(|count| *count > 0)
     }
 
+    pub(crate) fn has_map(&self, name: &str) -> bool {
+        self.maps.get(name.as_bytes()).is_some_and(|object| object.now.is_some())
+    }
+
     pub(crate) fn has_block(&self, name: &str) -> bool {
         self.blocks.get(name.as_bytes()).is_some_and(|object| object.now.is_some())
     }
