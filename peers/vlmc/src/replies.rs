@@ -131,7 +131,8 @@ impl Composer {
             }
             Errand::Read { operation, .. } => (operation, failure),
             Errand::Change { operation, object, is_durable } => {
-                if is_done && !is_durable {
+                // One that failed may have been done, and a snapshot may see it.
+                if !is_done || !is_durable {
                     self.with_volume_of(operation, |volume| volume.dirty.add(object));
                 }
                 (operation, failure)
