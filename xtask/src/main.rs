@@ -30,7 +30,7 @@ usage: cargo xtask TASK
         --via   map volumes so (auto, fuse, nbd)
   test [--fast-only | --slow-only | FILTER]
         set up what is missing, then run every check and every test
-        --fast-only  without the tests in modules named `slow` and without the models
+        --fast-only  without real file systems and clients, processes that die, and models
         --slow-only  these alone
         FILTER       only the tests whose names contain it, and no checks
   ci    the same as test: what CI runs

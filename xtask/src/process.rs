@@ -17,11 +17,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long after its end a program's output is still waited for, should a child of it hold the pipe.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// PATH, with the system folders at its end.
+/// PATH, with the system folders and that of programs built for the tests at its end.
 pub(crate) fn search_path() -> OsString {
     let mut folders: Vec<PathBuf> =
         std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
-    for folder in SYSTEM_FOLDERS.map(PathBuf::from) {
+    for folder in SYSTEM_FOLDERS.map(PathBuf::from).into_iter().chain([target("tools").join("bin")]) {
         if !folders.contains(&folder) {
             folders.push(folder);
         }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::apt;
-use crate::process::{find, program, succeeds};
+use crate::process::{cargo, find, program, succeeds, target};
 
 /// A task that needs something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,6 +53,7 @@ const NEEDS: &[Need] = &[
     need(Sign::Command("nbdcopy"), "libnbd-bin", "copies to and from NBD", DEMO_AND_TEST),
     need(Sign::Command("qemu-img"), "qemu-utils", "an NBD client to test against", TEST),
     need(Sign::Command("qemu-io"), "qemu-utils", "an NBD client to test against", TEST),
+    need(Sign::Command("zstd"), "zstd", "unpacks a store of the original", TEST),
     need(Sign::File("/usr/bin/python3"), "python3-minimal", "scripted NBD clients", TEST),
     need(Sign::Python("nbd"), "python3-libnbd", "scripted NBD clients", TEST),
     need(Sign::Command("fio"), "fio", "load on volumes, verified", TEST_AND_BENCH),
@@ -64,6 +65,9 @@ const NEEDS: &[Need] = &[
         &[Task::Bench],
     ),
 ];
+
+/// The release of fsx that is used: its configuration is written for this one.
+const FSX_VERSION: &str = "0.3.2";
 
 const fn need(sign: Sign, package: &'static str, why: &'static str, tasks: &'static [Task]) -> Need {
     Need { sign, package, why, tasks }
@@ -92,11 +96,32 @@ impl Sign {
 /// said too, with what to do about it; whatever runs without it then still runs.
 pub(crate) fn prepare(task: Task) {
     let missing = missing(task);
-    if missing.is_empty() {
-        return;
+    if !missing.is_empty() {
+        install(&missing);
     }
+    if task == Task::Test && find("fsx").is_none() {
+        install_fsx();
+    }
+}
+
+/// The file system exerciser is no package of Debian's; cargo builds it.
+fn install_fsx() {
+    println!("Building fsx, which exercises devices (a minute, once)");
+    let folder = target("tools");
+    let mut command = cargo();
+    command
+        .args(["install", "--quiet", "--locked", "--version", FSX_VERSION, "--root"])
+        .arg(&folder)
+        .arg("fsx");
+    command.env("CARGO_TARGET_DIR", folder.join("build"));
+    if !succeeds(&mut command) {
+        println!("  still missing: fsx; what needs it is skipped");
+    }
+}
+
+fn install(missing: &[&Need]) {
     println!("This machine lacks, for this task:");
-    for need in &missing {
+    for need in missing {
         println!("  {:<24} {} (package {})", need.sign.name(), need.why, need.package);
     }
     let mut packages: Vec<&str> = missing.iter().map(|need| need.package).collect();

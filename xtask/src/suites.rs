@@ -14,9 +14,9 @@ use crate::{checks, metadata, process};
 /// What to run.
 pub(crate) enum Selection {
     Everything,
-    /// Checks, and tests but the slow ones.
+    /// Checks, and tests but the slow programs and the models.
     Fast,
-    /// Slow tests and models alone.
+    /// Slow programs and models alone.
     Slow,
     /// Tests whose names contain this.
     Named(String),
@@ -24,8 +24,6 @@ pub(crate) enum Selection {
 
 /// Time for one run, what it builds included.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
-/// The module name that marks slow tests, as the test framework's filter sees it.
-const SLOW: &str = "slow::";
 /// Test programs that are slow as a whole: real file systems and other people's programs, processes that die.
 const SLOW_PROGRAMS: &[&str] = &["real", KILLS];
 /// The one that kills processes: at every step when the segment is built to name its steps.
@@ -67,8 +65,10 @@ fn suites(selection: &Selection) -> Result<Vec<Suite>> {
 }
 
 fn fast() -> Result<Vec<Suite>> {
+    let mut targets = vec!["--lib".to_owned(), "--bins".to_owned()];
+    targets.extend(test_programs(|name| !SLOW_PROGRAMS.contains(&name))?);
     Ok(vec![
-        Suite::of_workspace("tests", &quick_targets()?, &["--skip", SLOW]),
+        Suite::of_workspace("tests", &targets, &[]),
         Suite::of_workspace("examples in the documentation", &["--doc".to_owned()], &[]),
     ])
 }
@@ -76,20 +76,12 @@ fn fast() -> Result<Vec<Suite>> {
 fn slow() -> Result<Vec<Suite>> {
     let mut kills = vec!["--features=xseg/killpoints".to_owned()];
     kills.extend(test_programs(|name| name == KILLS)?);
-    let programs = test_programs(|name| SLOW_PROGRAMS.contains(&name) && name != KILLS)?;
+    let others = test_programs(|name| SLOW_PROGRAMS.contains(&name) && name != KILLS)?;
     Ok(vec![
-        Suite::of_workspace("slow tests", &quick_targets()?, &[SLOW]),
-        Suite::of_workspace("real file systems and clients", &programs, &[]),
+        Suite::of_workspace("real file systems and clients", &others, &[]),
         Suite::of_workspace("processes that die", &kills, &[]),
         models(),
     ])
-}
-
-/// Everything that holds tests but the slow programs and the documentation.
-fn quick_targets() -> Result<Vec<String>> {
-    let mut targets = vec!["--lib".to_owned(), "--bins".to_owned()];
-    targets.extend(test_programs(|name| !SLOW_PROGRAMS.contains(&name))?);
-    Ok(targets)
 }
 
 /// The workspace's test programs that are wanted, as cargo is told them.
