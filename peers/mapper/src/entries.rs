@@ -150,15 +150,28 @@ fn entries(
         }
         found.push(entry);
     }
+    let end = range.start.0 + u64::try_from(found.len()).unwrap_or(0);
     let answer = Entries {
         shape: Shape { size_bytes: map.size(), block_size: map.block_size(), is_read_only },
         // A snapshot never changes, so anybody may keep what it says.
         fence: if is_read_only { Some(0) } else { fence },
         first: range.start.0,
         entries: found,
+        holes_after: holes_from(&map, end),
         has_changed,
     };
     Ok(Answer::Buffer(answer.encode()))
+}
+
+/// How many blocks from `first` on are holes, as far as that is known without reading more of the map.
+fn holes_from(map: &Map, first: u64) -> u64 {
+    let end = match map.next_data(BlockIndex(first)) {
+        Ok(Some(data)) => data.0,
+        Ok(None) => map.block_count(),
+        Err(VolumeError::NotLoaded(key)) => key.blocks().start.0.min(map.block_count()),
+        Err(_) => first,
+    };
+    end.saturating_sub(first)
 }
 
 fn entry(map: &Map, index: BlockIndex, is_locked: bool) -> Result<Entry, VolumeError> {

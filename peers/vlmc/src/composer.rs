@@ -9,7 +9,7 @@ use xseg::{Held, PortNumber, Refused};
 use crate::{
     cache::Cache,
     flow::Next,
-    operation::{Errand, NextStage, Operation, Stage, Step, Wait},
+    operation::{Errand, NextStage, Operation, Scanning, Stage, Step, Wait},
     slab::Slab,
     volume::Volume,
 };
@@ -230,7 +230,7 @@ impl Composer {
                 Composer::flushing(&mut self.volumes, operation)
             }
             Op::Read | Op::Write | Op::Discard | Op::WriteZeroes => Stage::Moving { at: 0 },
-            Op::Extents => Stage::Scanning { at: 0, extents: Vec::new() },
+            Op::Extents => Stage::Scanning(Scanning::default()),
             Op::Flush | Op::Snapshot | Op::Resize | Op::Close | Op::Rename | Op::Update => {
                 Composer::flushing(&mut self.volumes, operation)
             }
@@ -263,7 +263,7 @@ impl Composer {
             Stage::Moving { .. } => self.move_step(key),
             Stage::Punching { .. } => self.punch_step(key),
             Stage::Committing { .. } => self.commit_step(key),
-            Stage::Scanning { .. } => self.scan_step(key),
+            Stage::Scanning(_) => self.scan_step(key),
             Stage::Passing { .. } => self.pass_step(key),
         }
     }

@@ -9,7 +9,7 @@ use xseg::Held;
 use crate::{
     cache::LEAF_BLOCKS,
     composer::{Composer, unsent},
-    operation::{Step, Wait},
+    operation::{Stage, Step, Wait},
     volume::{CallKind, Grant, MapCall},
 };
 
@@ -118,6 +118,7 @@ impl Composer {
         });
         let Some(call) = call else { return self.effects.free(reply) };
         let answer = answer_of(&reply, &call);
+        let holes = answer.as_ref().map_or((0, 0), holes_of);
         self.effects.free(reply);
         let once = match answer {
             Ok(entries) => self.learn(volume, entries),
@@ -130,7 +131,16 @@ impl Composer {
             }
         };
         for key in call.waiting {
+            self.learn_holes(key, holes);
             self.go_on_with(key, &once);
+        }
+    }
+
+    /// Tells a scan of a run of holes. Nobody else: others may write there by the time it would be used.
+    fn learn_holes(&mut self, key: u32, holes: (u64, u64)) {
+        let stage = self.operations.get_mut(key).map(|operation| &mut operation.stage);
+        if let Some(Stage::Scanning(scanning)) = stage {
+            scanning.holes = holes;
         }
     }
 
@@ -169,6 +179,12 @@ impl Composer {
     }
 }
 
+/// The blocks after an answer's that are known to be holes: (first, end).
+fn holes_of(entries: &Entries) -> (u64, u64) {
+    let first = entries.first.saturating_add(u64::try_from(entries.entries.len()).unwrap_or(0));
+    (first, first.saturating_add(entries.holes_after))
+}
+
 /// What the mapper says, checked against what it was asked.
 fn answer_of(reply: &Held, call: &MapCall) -> Result<Entries, Failure> {
     if let Some(failure) = failure_of(reply) {
@@ -190,6 +206,10 @@ fn answer_of(reply: &Held, call: &MapCall) -> Result<Entries, Failure> {
     if call.kind == CallKind::Write && entries.fence.is_none() {
         return Err(senseless("blocks to write without a lock".to_owned()));
     }
-    entries.entries.truncate(usize::try_from(call.end - call.first).unwrap_or(usize::MAX));
+    let asked = usize::try_from(call.end - call.first).unwrap_or(usize::MAX);
+    if entries.entries.len() > asked {
+        entries.entries.truncate(asked);
+        entries.holes_after = 0;
+    }
     Ok(entries)
 }

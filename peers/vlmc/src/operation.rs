@@ -59,9 +59,22 @@ pub(crate) enum Stage {
     /// Makes the changes of the map durable; none left means it was sent.
     Committing { made: Option<u64> },
     /// Looks which blocks are holes.
-    Scanning { at: u64, extents: Vec<Extent> },
+    Scanning(Scanning),
     /// Is with the mapper.
     Passing { is_sent: bool },
+}
+
+/// How far a scan is.
+#[derive(Debug, Default)]
+pub(crate) struct Scanning {
+    /// Counted from the operation's offset, in bytes.
+    pub(crate) at: u64,
+    /// What was found up to there.
+    pub(crate) extents: Vec<Extent>,
+    /// How many blocks were looked at one by one.
+    pub(crate) looked: u64,
+    /// Blocks that the mapper said to be holes, for this scan alone: (first, end).
+    pub(crate) holes: (u64, u64),
 }
 
 /// A flush under way.
@@ -126,7 +139,7 @@ impl Operation {
             | Stage::Moving { .. }
             | Stage::Punching { .. }
             | Stage::Committing { .. }
-            | Stage::Scanning { .. }
+            | Stage::Scanning(_)
             | Stage::Passing { .. } => NextStage::End,
         }
     }

@@ -354,14 +354,32 @@ impl Client {
         self.ask_large(self.stack.vlmc_port(volume), Op::Compare, volume, offset, 0, &argument)
     }
 
-    /// Data and holes of a range.
+    /// Data and holes of a range, all of it: neighbours differ.
     ///
     /// # Errors
     /// `NotFound`, `Invalid` outside the volume.
     pub fn extents(&mut self, volume: &str, offset: u64, size: u64) -> Result<Vec<Extent>, Failure> {
-        let found: Extents =
-            self.ask_large(self.stack.vlmc_port(volume), Op::Extents, volume, offset, size, &[])?;
-        Ok(found.extents)
+        let to = self.stack.vlmc_port(volume);
+        let mut all: Vec<Extent> = Vec::new();
+        let mut done = 0;
+        loop {
+            let found: Extents = self.ask_large(to, Op::Extents, volume, offset + done, size - done, &[])?;
+            let before = done;
+            for extent in found.extents {
+                done = done.saturating_add(extent.size_bytes).min(size);
+                match all.last_mut() {
+                    Some(last) if last.is_data == extent.is_data => last.size_bytes += extent.size_bytes,
+                    _ => all.push(extent),
+                }
+            }
+            if done == size {
+                return Ok(all);
+            }
+            if done == before {
+                let message = format!("no extents of {volume} from {} on were told", offset + done);
+                return Err(Failure::new(ErrorKind::Corrupt, message));
+            }
+        }
     }
 
     /// One step of a collection: looks at some objects after `resume`, deletes those that nothing refers to.

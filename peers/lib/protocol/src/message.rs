@@ -199,6 +199,8 @@ messages! {
         first: u64,
         /// One for each block from there.
         entries: Vec<Entry>,
+        /// How many blocks after these are known to be holes; there may be more.
+        holes_after: u64,
         /// Whether this call changed the map, so that a flush needs a commit.
         has_changed: bool,
     }
@@ -315,6 +317,7 @@ mod tests {
                     is_writable: false,
                 },
             ],
+            holes_after: 1 << 28,
             has_changed: true,
         };
         assert_eq!(Entries::decode(&sent.encode()), Ok(sent));

@@ -290,5 +290,7 @@ fn the_hash_of_a_vast_snapshot_counts_its_holes_together() {
     caller.client.snapshot("vast01", "vast-empty").unwrap();
     let mut merkle = volume::Merkle::new();
     merkle.add_holes(pebibyte / (4 << 20));
+    let first = caller.map_read("vast01", 0, 1).unwrap();
+    assert_eq!(first.holes_after, pebibyte / (4 << 20) - 1);
     assert_eq!(caller.client.hash("vast-empty").unwrap(), merkle.finish());
 }

@@ -281,6 +281,18 @@ fn extents_tell_data_from_holes() {
 }
 
 #[test]
+fn extents_of_a_large_volume_take_a_few_questions_and_one_answer() {
+    let size = 40_000 * BLOCK;
+    let mut world = World::with_volume("volume1", size, 4096);
+    world.write("volume1", 39_000 * BLOCK, &[1]).unwrap();
+    let before = world.count(Op::MapRead);
+    let found: Vec<_> =
+        world.extents("volume1", 0, size).iter().map(|it| (it.size_bytes, it.is_data)).collect();
+    assert_eq!(found, [(39_000 * BLOCK, false), (BLOCK, true), (999 * BLOCK, false)]);
+    assert!(world.count(Op::MapRead) - before <= 3);
+}
+
+#[test]
 fn a_volume_of_another_node_is_read_without_keeping_anything() {
     let mut world = world();
     world.write("volume1", 0, &pattern(1, BLOCK)).unwrap();

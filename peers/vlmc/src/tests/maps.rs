@@ -134,11 +134,13 @@ fn answer(request: &mut Held, map: &Map, page: usize, is_foreign: bool, has_chan
     let (first, count) = (index(request.offset()), index(request.size()));
     assert!(first + count <= map.entries.len(), "only blocks of the volume are asked for");
     let count = if page == 0 { count } else { count.min(page) };
+    let holes = map.entries[first + count..].iter().take_while(|entry| **entry == Entry::Hole).count();
     let entries = Entries {
         shape: map.shape.clone(),
         fence: (!is_foreign).then_some(map.fence),
         first: request.offset(),
         entries: map.entries[first..first + count].to_vec(),
+        holes_after: holes.try_into().unwrap(),
         has_changed,
     };
     let bytes = entries.encode();
