@@ -66,6 +66,7 @@ fn fio_verifies_what_it_wrote_through_nbd() {
                 "--size=64M",
                 "--iodepth=32",
                 "--verify=crc32c",
+                "--verify_state_save=0",
                 "--bs_unaligned",
             ]),
     );
@@ -82,7 +83,14 @@ fn fio_verifies_what_it_wrote_on_a_loop_device() {
     let device = stack.vlmc(&["map", "volume1", "--via", "fuse"]).done();
     must(
         Command::new("fio").args(["--name=verify", "--ioengine=io_uring", "--direct=1", "--rw=randrw"]).args(
-            [&format!("--filename={device}"), "--bs=4k", "--size=64M", "--iodepth=32", "--verify=crc32c"],
+            [
+                &format!("--filename={device}"),
+                "--bs=4k",
+                "--size=64M",
+                "--iodepth=32",
+                "--verify=crc32c",
+                "--verify_state_save=0",
+            ],
         ),
     );
     assert!(Path::new(&device).exists());
@@ -145,7 +153,8 @@ fn two_clients_at_once_do_not_disturb_each_other() {
                             format!("--offset={}M", part * 64),
                             "--size=32M".to_owned(),
                             "--iodepth=16".to_owned(),
-                            "--verify=crc32c".to_owned(),
+                            "--verify=crc32c",
+                            "--verify_state_save=0".to_owned(),
                         ]),
                 );
             });

@@ -2,6 +2,8 @@
 //!
 //! The numbers in test names are those of the original's acceptance cases.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod blockers;
 mod clones;
 mod commands;

@@ -31,7 +31,8 @@ impl LoopDevice {
 
     /// Takes away the devices over files below `folder`: those of a predecessor that was killed.
     pub(crate) fn detach_all_below(folder: &Path) {
-        let listed = run(Command::new("losetup").args(["--list", "--noheadings", "--output", "NAME,BACK-FILE"]));
+        let listed =
+            run(Command::new("losetup").args(["--list", "--noheadings", "--output", "NAME,BACK-FILE"]));
         for line in listed.unwrap_or_default().lines() {
             let Some((name, file)) = line.split_once(' ') else { continue };
             if Path::new(file.trim()).starts_with(folder)
