@@ -8,7 +8,7 @@ use crate::{
     model::{SECTOR, Sector, UNSURE, Version, Volume},
     node::VLMC,
     tell::tell,
-    world::{Checked, Found, World},
+    world::{Checked, Found, NODE_NAMES, World},
 };
 
 /// A request as a client makes it.
@@ -137,7 +137,9 @@ impl World {
                     self.model.made_durable(&volume, write);
                 }
             }
-            Kind::Flush { volume, moment } if is_done => self.model.flushed(&volume, moment),
+            Kind::Flush { volume, moment } if is_done && self.owns(flight.node, &volume) => {
+                self.model.flushed(&volume, moment);
+            }
             Kind::Change(change) if is_done => self.changed(change, flight.deaths == self.deaths),
             Kind::Change(change) if flight.refusal.is_none() => self.doubts.push(change),
             Kind::Look { .. } => {
@@ -202,6 +204,11 @@ impl World {
                 self.model.volumes.remove(&name);
             }
         }
+    }
+
+    /// Whether what a node flushes is all there is: not what another one has not written back.
+    fn owns(&self, node: usize, volume: &str) -> bool {
+        self.nodes.len() == 1 || self.disk.lock_owner(volume) == Some(NODE_NAMES[node])
     }
 
     fn is_excused(&self, flight: &Flight, failure: &Failure) -> bool {

@@ -9,6 +9,27 @@ const USUAL: Duration = Duration::from_secs(60);
 /// Seeds in that time, at most.
 const SEEDS_MAX: u64 = 10_000;
 
+/// Seeds that failed once, and why.
+const REGRESSIONS: [(u64, &str); 8] = [
+    (8, "vlmc read and wrote by old entries after a lost volume was opened again"),
+    (201, "vlmc kept the size that a volume had before another node resized it"),
+    (687, "a mapper went on with a session that had begun halfway"),
+    (874, "a map write that was served twice told of no change, so a durable write was lost with the power"),
+    (3600, "blocks made before another of the same request failed were never committed"),
+    (20164, "a volume that a delete failed on was read by its old map when its name was given again"),
+    (21483, "a snapshot saw what a failed write had done, and lost it with the power"),
+    (30132, "a flush on one node was taken for one of what another node had written"),
+];
+
+#[test]
+fn seeds_that_failed_once_hold() {
+    for (seed, why) in REGRESSIONS {
+        if let Err(reason) = run(&Plan::of(seed, Mutant::None)) {
+            panic!("seed {seed} fails again ({why}): {reason}");
+        }
+    }
+}
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }

@@ -110,10 +110,11 @@ impl Disk {
             Op::from_number(request.op()),
             Some(Op::Read | Op::Info | Op::Hash | Op::List | Op::LockInfo)
         );
-        if is_change && self.dice.chance(40) {
-            if let Outcome::Waits = self.perform(place, request)? {
-                return Ok(Outcome::Waits);
-            }
+        if is_change
+            && self.dice.chance(40)
+            && let Outcome::Waits = self.perform(place, request)?
+        {
+            return Ok(Outcome::Waits);
         }
         let takes_space = matches!(Op::from_number(request.op()), Some(Op::Write | Op::Truncate | Op::Copy));
         Err(if takes_space && self.dice.chance(50) { ErrorKind::NoSpace } else { ErrorKind::Unavailable })

@@ -90,9 +90,8 @@ impl World {
     fn boot(&mut self) {
         self.boots += 1;
         self.nodes.clear();
-        for index in 0..self.settings.node_count {
+        for (index, name) in NODE_NAMES.iter().take(self.settings.node_count).enumerate() {
             let clock = SimulatedClock::new(Rc::clone(&self.now_ns), self.dice.fork());
-            let name = NODE_NAMES[index];
             self.nodes.push(Node::start(name, self.boots * 2 + index as u64, self.settings.nr_ops, clock));
         }
     }
