@@ -75,9 +75,10 @@ pub(crate) fn target(purpose: &str) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from).join(purpose)
 }
 
-/// A command as one would type it.
+/// A command as one would type it: the program without its folder.
 pub(crate) fn shown(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let program = Path::new(command.get_program());
+    let words = std::iter::once(program.file_name().unwrap_or(program.as_os_str())).chain(command.get_args());
     words.map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
 }
 
@@ -198,7 +199,7 @@ mod tests {
 
     #[test]
     fn commands_are_shown_as_one_would_type_them() {
-        let mut command = Command::new("vlmc");
+        let mut command = Command::new("/usr/bin/vlmc");
         command.args(["create", "my volume", "--size", "10", "it's", ""]);
         assert_eq!(shown(&command), r"vlmc create 'my volume' --size 10 'it'\''s' ''");
     }
