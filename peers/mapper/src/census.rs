@@ -127,7 +127,10 @@ impl Stores {
         .await
     }
 
-    /// The root of version 3 under a name; what is anything else refers to nothing that we made.
+    /// The root of version 3 under a name; maps of the original refer to nothing that we made.
+    ///
+    /// A map of version 0 has no header: whatever is as short as a root and is no map that we know may be a damaged root, and
+    /// then nobody knows what it uses.
     async fn root_of_ours(&self, name: &ObjectName) -> Result<Option<Root>, Failure> {
         let length = u64::try_from(ROOT_BYTES).unwrap_or(0);
         let bytes = match self.read(name, 0, length).await {
@@ -135,12 +138,16 @@ impl Stores {
             Err(failure) if failure.kind == ErrorKind::NotFound => return Ok(None),
             Err(failure) => return Err(failure),
         };
-        if !bytes.starts_with(&MAGIC) {
-            return Ok(None);
-        }
-        match Header::decode(name, &bytes, None).in_volume(name)? {
-            Header::Root(root) => Ok(Some(root)),
-            Header::Legacy(_) => Ok(None),
+        match Header::decode(name, &bytes, None) {
+            Ok(Header::Root(root)) => Ok(Some(root)),
+            Ok(Header::Legacy(_)) => Ok(None),
+            Err(_) if !bytes.starts_with(&MAGIC) && self.size(Place::Maps, name).await? > length => Ok(None),
+            Err(error) => Err(Failure::new(
+                ErrorKind::Corrupt,
+                format!(
+                    "cannot collect: volume {name} cannot be read, so nobody knows what it uses: {error}"
+                ),
+            )),
         }
     }
 

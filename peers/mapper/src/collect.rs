@@ -179,7 +179,14 @@ impl Service {
             return Ok(Marked::Yes);
         }
         let bytes = match self.stores.read_whole(&name).await {
-            Err(failure) if failure.kind == ErrorKind::NotFound => return Ok(Marked::Overtaken),
+            Err(failure) if failure.kind == ErrorKind::NotFound => {
+                // A later census does not lead to a node that was replaced; to one that is lost it does.
+                if self.missing_node.replace(Some(name.clone())).is_some_and(|before| before == name) {
+                    let message = format!("cannot collect: a volume uses node {name}, which is missing");
+                    return Err(Failure::new(ErrorKind::Corrupt, message));
+                }
+                return Ok(Marked::Overtaken);
+            }
             other => other?,
         };
         if let Some(leaf) = walk.load(&bytes).in_volume(&name)?

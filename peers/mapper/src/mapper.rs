@@ -42,6 +42,7 @@ impl Mapper {
             breath: RefCell::default(),
             collecting: Gate::default(),
             collection: RefCell::default(),
+            missing_node: RefCell::default(),
             stopping: Signal::default(),
             giving_up,
         })

@@ -27,6 +27,8 @@ pub(crate) struct Service {
     /// One collection at a time.
     pub(crate) collecting: Gate,
     pub(crate) collection: collect::Kept,
+    /// The node that a collection last looked for in vain.
+    pub(crate) missing_node: RefCell<Option<volume::ObjectName>>,
     /// The mapper is to stop: nobody goes on waiting for a lock.
     pub(crate) stopping: Signal,
     /// It took too long to stop: what is still under way is given up.

@@ -151,3 +151,39 @@ fn a_volume_that_cannot_be_read_stops_a_collection() {
     assert_eq!(step.unwrap_err().kind, protocol::ErrorKind::Corrupt);
     assert_eq!(caller.client.collect(b"somewhere", false).unwrap_err().kind, protocol::ErrorKind::Invalid);
 }
+
+#[test]
+fn a_root_that_was_emptied_or_scribbled_on_stops_a_collection_and_nothing_goes() {
+    for damage in [&b""[..], b"noise where a root was", &[0; 1024]] {
+        let rig = Rig::new();
+        let mut caller = rig.client();
+        caller.create("volume0", 4);
+        caller.write_durably("volume0", 1, 7).unwrap();
+        caller.client.close("volume0").unwrap();
+        let (blocks, maps) = (rig.world.block_names(), rig.world.map_names());
+        rig.world.put_map("volume0", damage);
+        assert_eq!(caller.client.collect(&[], false).unwrap_err().kind, protocol::ErrorKind::Corrupt);
+        assert_eq!((rig.world.block_names(), rig.world.map_names()), (blocks, maps));
+    }
+}
+
+#[test]
+fn a_missing_node_stops_a_collection() {
+    let rig = Rig::new();
+    let mut caller = rig.client();
+    caller.create("volume0", 4);
+    caller.write_durably("volume0", 1, 7).unwrap();
+    caller.client.close("volume0").unwrap();
+    for node in rig.world.map_names().iter().filter(|name| name.starts_with("n.")) {
+        rig.world.remove_map(node);
+    }
+    let mut point = Vec::new();
+    let failure = loop {
+        match caller.client.collect(&point, false) {
+            Ok(step) => point = step.resume.expect("a missing node was not noticed"),
+            Err(failure) => break failure,
+        }
+    };
+    assert_eq!(failure.kind, protocol::ErrorKind::Corrupt);
+    assert!(failure.message.contains("n."), "{failure}");
+}

@@ -129,6 +129,11 @@ impl World {
         self.state().maps.insert(name.as_bytes().to_vec(), object);
     }
 
+    /// What a bad disk did.
+    pub(crate) fn remove_map(&self, name: &str) {
+        self.state().maps.remove(name.as_bytes());
+    }
+
     pub(crate) fn sync_block(&self, name: &str) {
         if let Some(object) = self.state().blocks.get_mut(name.as_bytes()) {
             object.sync();
