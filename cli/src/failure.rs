@@ -7,7 +7,7 @@ use clap::Parser;
 use client::Failure;
 use protocol::ErrorKind;
 
-use crate::arguments::modernized;
+use crate::{arguments::modernized, output::printable};
 
 /// A command that failed: what was tried, why it was not done, and what may help.
 #[derive(Debug)]
@@ -97,7 +97,9 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 fn tell(name: &str, error: &anyhow::Error) {
     let (red, dim) = (Style::new().fg_color(Some(AnsiColor::Red.into())).bold(), Style::new().dimmed());
     let mut out = anstream::stderr();
-    let _unread = writeln!(out, "{red}{name}{red:#}: {error:#}");
+    // What was typed, and what a peer says, may hold what moves a terminal's cursor; lines are ours.
+    let told: Vec<String> = format!("{error:#}").lines().map(printable).collect();
+    let _unread = writeln!(out, "{red}{name}{red:#}: {}", told.join("\n"));
     if let Some(hint) = error.downcast_ref::<Failed>().and_then(|failed| failed.hint.as_ref()) {
         let _unread = writeln!(out, "{dim}{hint}{dim:#}");
     }

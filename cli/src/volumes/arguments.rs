@@ -26,11 +26,11 @@ Sizes are numbers with a unit, B K M G T P or KiB MiB GiB TiB PiB (powers of 102
 Exit status: 0 done, 1 failed, 2 misused.
 
 Examples:
-  vlmc create disk1 --size 20G
-  vlmc map disk1                          prints the device or URI
-  vlmc snapshot disk1 disk1-monday
-  vlmc create disk2 --snap disk1-monday   a clone, as large as the snapshot
-  vlmc unmap disk1";
+  vlmc create disk-1 --size 20G             names have 6 to 82 bytes
+  vlmc map disk-1                           prints the device or URI
+  vlmc snapshot disk-1 disk-1-monday
+  vlmc create disk-2 --snap disk-1-monday   a clone, as large as the snapshot
+  vlmc unmap disk-1";
 
 /// The commands.
 #[derive(Debug, Subcommand)]

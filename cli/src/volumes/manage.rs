@@ -51,10 +51,10 @@ pub(super) fn resize(session: &mut Session, wanted: &Resize) -> anyhow::Result<(
     let resized = session.client.resize(name, wanted.size, wanted.shrink);
     resized.map_err(|failure| {
         let failed = Failed::by_peer(action, &failure);
-        if wanted.shrink {
-            failed
-        } else {
+        if failure.kind == ErrorKind::Invalid && !wanted.shrink && wanted.size > 0 {
             failed.hint("a smaller size needs --shrink: what lies beyond it is lost")
+        } else {
+            failed
         }
     })?;
     for (port, _) in mapping::shown(session, name) {

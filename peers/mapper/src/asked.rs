@@ -41,7 +41,7 @@ impl Asked {
         let name = std::str::from_utf8(target.as_ref()).ok().and_then(ObjectName::new);
         let name = name.ok_or_else(|| {
             let shown = target.as_ref().escape_ascii();
-            Failure::new(ErrorKind::Invalid, format!("{shown:?} is not the name of a volume"))
+            Failure::new(ErrorKind::Invalid, format!("\"{shown}\" is not the name of a volume"))
         })?;
         Ok(Asked {
             op,
