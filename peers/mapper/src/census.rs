@@ -9,7 +9,6 @@ use protocol::{ErrorKind, Failure};
 use volume::{Header, MAGIC, NodeRef, ObjectName, ParsedName, ROOT_BYTES, Root, RootState, VolumeId};
 
 use crate::{
-    failure::InVolume,
     loading::is_reserved,
     parallel,
     store_calls::{Place, Stores},
