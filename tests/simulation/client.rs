@@ -157,7 +157,10 @@ impl World {
                 self.found.insert(flow, found);
             }
             Kind::Open { volume } if is_done => {
-                self.lost.retain(|lost| *lost != (flight.node, volume.clone()))
+                let is_snapshot = self.model.volumes.get(&volume).is_some_and(|volume| volume.is_snapshot);
+                if is_snapshot || self.owns(flight.node, &volume) {
+                    self.lost.retain(|lost| *lost != (flight.node, volume.clone()));
+                }
             }
             _ => {}
         }
@@ -219,7 +222,7 @@ impl World {
             ErrorKind::NotFound if matches!(flight.kind, Kind::Look { .. }) => true,
             // A node that died, or was cut off, may have left a lock that nobody gives back.
             ErrorKind::Busy if self.nodes.len() > 1 => {
-                matches!(flight.kind, Kind::Change(_) | Kind::Open { .. })
+                matches!(flight.kind, Kind::Change(_) | Kind::Open { .. } | Kind::Senseless { .. })
             }
             ErrorKind::Unavailable | ErrorKind::NoSpace | ErrorKind::Busy | ErrorKind::NotOwner => {
                 flight.is_excused

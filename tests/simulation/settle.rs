@@ -95,6 +95,9 @@ impl World {
             },
         };
         if is_done {
+            if let Change::Rename { to, .. } = &change {
+                self.halfway.insert(to.clone());
+            }
             self.changed(change, false);
         }
         Ok(())
