@@ -284,3 +284,21 @@ fn shrinking_and_growing_brings_nothing_back() {
     assert_eq!(now[9 << 20], 1);
     assert!(now[(9 << 20) + 1..].iter().all(|byte| *byte == 0));
 }
+
+#[test]
+fn case_32_clients_beyond_what_the_segment_holds_are_refused_until_others_leave() {
+    let stack = TestStack::start();
+    let told = stack.stack();
+    let mut clients = Vec::new();
+    let failure = loop {
+        match client::Client::connect(&told) {
+            Ok(client) => clients.push(client),
+            Err(failure) => break failure,
+        }
+        assert!(clients.len() < 2000, "the segment has no bound");
+    };
+    assert_eq!(failure.kind, ErrorKind::Unavailable, "{failure}");
+    clients.truncate(clients.len() - 2);
+    let mut newcomer = client::Client::connect(&told).unwrap();
+    newcomer.create("volume1", Some(MIB), None, None).unwrap();
+}
