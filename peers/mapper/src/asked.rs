@@ -1,6 +1,6 @@
 //! A request as the flows need it, and what they answer.
 
-use protocol::{ErrorKind, Failure, Flags, Message, Op};
+use protocol::{ErrorKind, Failure, Flags, Message, Op, VolumeInfo};
 use volume::{ObjectName, RequestId};
 use xseg::Held;
 
@@ -30,6 +30,8 @@ pub(crate) enum Answer {
     Done,
     /// A message in the reply's argument.
     Argument(Vec<u8>),
+    /// What is known of a volume; its size stands apart too, for those who read no messages.
+    Info(VolumeInfo),
     /// A message in the reply's buffer.
     Buffer(Vec<u8>),
 }
@@ -98,6 +100,10 @@ impl Answer {
         match self {
             Answer::Done => Ok(()),
             Answer::Argument(bytes) => request.set_argument(bytes).map_err(too_long),
+            Answer::Info(info) => {
+                request.set_serviced(info.size_bytes);
+                request.set_argument(&info.encode()).map_err(too_long)
+            }
             Answer::Buffer(bytes) => {
                 request.write(0, bytes).map_err(too_long)?;
                 request.set_serviced(u64::try_from(bytes.len()).unwrap_or(0));

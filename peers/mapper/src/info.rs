@@ -1,6 +1,6 @@
 //! Info: what is known of a volume, without its lock.
 
-use protocol::{Failure, LockInfo, Message, VolumeInfo, VolumeKind};
+use protocol::{Failure, LockInfo, VolumeInfo, VolumeKind};
 use volume::{Header, LegacyVersion, ObjectName, RootState};
 
 use crate::{
@@ -13,7 +13,7 @@ impl Service {
     pub(crate) async fn info(&self, asked: &Asked) -> Result<Answer, Failure> {
         let found = self.stores.live(&asked.name).await?;
         let lock = self.stores.lock_info(&asked.name).await?;
-        Ok(Answer::Argument(describe(&asked.name, &found, Some(lock)).encode()))
+        Ok(Answer::Info(describe(&asked.name, &found, Some(lock))))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Peers under the real loop, on a private segment.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::{ops::RangeInclusive, thread};
 
 use peer::{Common, Effects, Event, Peer, Stop, failure_of, tasks::Tasks};
