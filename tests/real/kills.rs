@@ -10,7 +10,7 @@ use tests::TestStack;
 /// How long load runs while things are killed.
 const SECONDS: u64 = 12;
 /// Between two kills.
-const PAUSE: Duration = Duration::from_millis(350);
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// A stack of one process a role, with a supervisor.
 struct Supervised(TestStack);

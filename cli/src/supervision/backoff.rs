@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// No restart waits longer.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
-/// Who ran so long before it died starts with no delay again.
-const SOUND_AFTER: Duration = Duration::from_secs(30);
+/// Who ran so long before it died starts with no delay again: what cannot start dies sooner, and every delay is a pause for
+/// the users of all volumes.
+const SOUND_AFTER: Duration = Duration::from_secs(1);
 
 /// Counts deaths in a row.
 #[derive(Debug, Default)]
