@@ -153,7 +153,7 @@ fn two_clients_at_once_do_not_disturb_each_other() {
                             format!("--offset={}M", part * 64),
                             "--size=32M".to_owned(),
                             "--iodepth=16".to_owned(),
-                            "--verify=crc32c",
+                            "--verify=crc32c".to_owned(),
                             "--verify_state_save=0".to_owned(),
                         ]),
                 );
