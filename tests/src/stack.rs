@@ -199,6 +199,20 @@ impl Drop for TestStack {
         } else {
             self.stop();
         }
+        self.clear_up();
+    }
+}
+
+impl TestStack {
+    /// What a stack leaves that was started in the background, or killed: processes, its segment, its mount.
+    fn clear_up(&self) {
+        let _stopped = self.archipelago(&["stop", "--force"]);
+        let _unmounted = run(Command::new("umount").args(["--quiet", "--lazy"]).arg(self.path("volumes")));
+        let text = std::fs::read_to_string(&self.configuration).unwrap_or_default();
+        let table = text.parse::<toml::Table>().unwrap_or_default();
+        if let Some(name) = table.get("segment_name").and_then(toml::Value::as_str) {
+            let _gone = std::fs::remove_file(Path::new("/dev/shm").join(name));
+        }
     }
 }
 
