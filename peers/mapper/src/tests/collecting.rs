@@ -160,10 +160,15 @@ fn a_root_that_was_emptied_or_scribbled_on_stops_a_collection_and_nothing_goes()
         caller.create("volume0", 4);
         caller.write_durably("volume0", 1, 7).unwrap();
         caller.client.close("volume0").unwrap();
-        let (blocks, maps) = (rig.world.block_names(), rig.world.map_names());
+        // The log goes in the background after the close: it is not the collection's.
+        let names = || {
+            let maps = rig.world.map_names().into_iter().filter(|name| !name.starts_with("l."));
+            (rig.world.block_names(), maps.collect::<Vec<_>>())
+        };
+        let before = names();
         rig.world.put_map("volume0", damage);
         assert_eq!(caller.client.collect(&[], false).unwrap_err().kind, protocol::ErrorKind::Corrupt);
-        assert_eq!((rig.world.block_names(), rig.world.map_names()), (blocks, maps));
+        assert_eq!(names(), before);
     }
 }
 
