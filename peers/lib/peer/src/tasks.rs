@@ -4,7 +4,7 @@
 //! `async` block that [`Tasks::call`]s other peers, and stays a deterministic state machine: tasks run in the peer's one
 //! thread, in the order in which what they wait for arrives.
 //!
-//! ```ignore
+//! ```text
 //! tasks.spawn(async move {
 //!     let reply = tasks.call(store, 4096, |request| { request.set_op(Op::Read.number()); Ok(()) }).await?;
 //! });

@@ -1,6 +1,6 @@
 //! What every store must keep, as claims that run against one.
 //!
-//! ```ignore
+//! ```text
 //! store::conformance::run(|| Files::open(&config, 16).expect("the directory is there"));
 //! ```
 
