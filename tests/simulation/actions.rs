@@ -113,7 +113,6 @@ impl World {
         }
         let is_free = |name: &&&str| {
             !self.model.volumes.contains_key(**name)
-                && !self.halfway.contains(**name)
                 && !self.flights.values().any(|flight| flight.kind.blocks(name))
         };
         let names: Vec<&&str> = NAMES.iter().filter(is_free).collect();

@@ -95,9 +95,6 @@ impl World {
             },
         };
         if is_done {
-            if let Change::Rename { to, .. } = &change {
-                self.halfway.insert(to.clone());
-            }
             self.changed(change, false);
         }
         Ok(())

@@ -1,10 +1,6 @@
 //! Everything there is, and who of it does something next.
 
-use std::{
-    cell::Cell,
-    collections::{BTreeMap, BTreeSet},
-    rc::Rc,
-};
+use std::{cell::Cell, collections::BTreeMap, rc::Rc};
 
 use xseg::Received;
 
@@ -55,9 +51,6 @@ pub(crate) struct World {
     pub(crate) homes: BTreeMap<String, usize>,
     /// Volumes that a node has lost without knowing.
     pub(crate) lost: Vec<(usize, String)>,
-    /// Names to which a rename got, perhaps without its last step: given to something else after a delete, such a name
-    /// makes the volume alive again under the old one. An open fault of the mapper, so they are not given again.
-    pub(crate) halfway: BTreeSet<String>,
 }
 
 /// What a look or a scan came back with.
@@ -91,7 +84,6 @@ impl World {
             deaths: 0,
             homes: BTreeMap::new(),
             lost: Vec::new(),
-            halfway: BTreeSet::new(),
         };
         world.boot();
         world

@@ -118,7 +118,9 @@ impl Stores {
         parallel::each(|| {
             names.next().map(|name| async move {
                 if let Some(root) = self.root_of_ours(name).await? {
-                    census.borrow_mut().add(root);
+                    // An intent that was carried out names a tree that is not kept any more.
+                    let gone_on = self.gone_on(&root).await?.map(|found| found.root().clone());
+                    census.borrow_mut().add(gone_on.unwrap_or(root));
                 }
                 Ok(())
             })

@@ -26,6 +26,7 @@ impl Service {
     pub(crate) async fn clone_volume(&self, asked: &Asked, volume: &Volume) -> Result<Answer, Failure> {
         VolumeName::new(volume.name.as_str()).in_volume(&volume.name)?;
         let argument: CloneArgument = asked.argument()?;
+        self.end_rename_to(&volume.name).await?;
         let _turn = volume.turns.exclusive().await;
         let taken = self.stores.take(&volume.name).await?;
         let result = self.clone_under_lock(asked, &argument, &taken).await;
@@ -129,6 +130,7 @@ impl Service {
                 volume.name
             )));
         }
+        self.end_rename_to(&volume.name).await?;
         let _turn = volume.turns.exclusive().await;
         let taken = self.stores.take(&volume.name).await?;
         let result = self.create_under_lock(asked, &list, &taken).await;
@@ -176,6 +178,7 @@ impl Stores {
         if root.state.is_live() && !self.has_moved(root).await? {
             return if root.created_by == asked.cause { Ok(Vacancy::IsDone) } else { Err(exists(name)) };
         }
+        self.check_no_intent(name, root).await?;
         let goes_on = root.state == RootState::Deleted && root.id != VolumeId(0);
         Ok(Vacancy::Free { replaces: goes_on.then(|| Box::new(root.clone())) })
     }

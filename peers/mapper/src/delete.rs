@@ -18,6 +18,10 @@ use crate::{
 impl Service {
     /// Deletes a volume or a snapshot. Fails at once if another node has it.
     pub(crate) async fn delete(&self, asked: &Asked, volume: &Volume) -> Result<Answer, Failure> {
+        if let Err(failure) = self.end_rename_to(&volume.name).await {
+            // The tombstone tells of it as well.
+            tracing::info!(volume = %volume.name, error = %failure, "rename not ended yet");
+        }
         let _turn = volume.turns.exclusive().await;
         let found = self.stores.find(&volume.name, None).await?.ok_or_else(|| no_volume(&volume.name))?;
         let is_live = found.root().state.is_live() && !self.stores.has_moved(found.root()).await?;

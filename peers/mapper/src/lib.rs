@@ -28,6 +28,7 @@ mod entries;
 mod failure;
 mod hash;
 mod info;
+mod intents;
 mod kinds;
 mod leftovers;
 mod legacy;

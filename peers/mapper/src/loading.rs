@@ -105,9 +105,14 @@ impl Stores {
 
     /// Whether a rename of this volume got so far that the volume is to be found under its new name.
     pub(crate) async fn has_moved(&self, root: &Root) -> Result<bool, Failure> {
-        let Some(to) = root.moved_to.as_ref().filter(|_| root.state.is_live()) else { return Ok(false) };
+        Ok(self.gone_on(root).await?.is_some())
+    }
+
+    /// What a volume is, dead or alive, under the name that a rename brought it to.
+    pub(crate) async fn gone_on(&self, root: &Root) -> Result<Option<Found>, Failure> {
+        let Some(to) = root.moved_to.as_ref().filter(|_| root.state.is_live()) else { return Ok(None) };
         let there = self.find(to, None).await?;
-        Ok(there.is_some_and(|found| is_same_volume(found.root(), root)))
+        Ok(there.filter(|found| root.went_on_as(found.root())))
     }
 
     /// The map of a volume, as its root and its logs say. What a log has not committed counts if it was written since this
@@ -215,11 +220,6 @@ impl Stores {
         }
         Ok(bytes)
     }
-}
-
-/// Snapshots have no id of their own: they are told apart by what made them.
-fn is_same_volume(one: &Root, other: &Root) -> bool {
-    (one.id, one.created_by, one.created_unix_ms) == (other.id, other.created_by, other.created_unix_ms)
 }
 
 /// A volume whose map lacks a part is there, but damaged.

@@ -5,6 +5,7 @@ use volume::{ObjectName, Root, RootState, VolumeName};
 
 use crate::{
     asked::{Answer, Asked},
+    create::Vacancy,
     failure::{InVolume, exists, no_volume},
     service::Service,
     store_calls::Fence,
@@ -19,6 +20,9 @@ impl Service {
         if to == volume.name {
             return Err(exists(&to));
         }
+        // Otherwise the volume that left its old name only half, or the one that left this one, would be there again.
+        self.end_rename_to(&volume.name).await?;
+        self.end_rename_to(&to).await?;
         let target = self.volumes.get(&to);
         let turns = self.volumes.both(volume, &target).await;
         let result = self.rename_alone(asked, volume, &to).await;
@@ -36,8 +40,7 @@ impl Service {
         if is_ours && root.state == RootState::Moved {
             return Ok(());
         }
-        let has_moved = self.stores.has_moved(root).await?;
-        if !root.state.is_live() || (has_moved && !is_ours) {
+        if !root.state.is_live() || self.stores.has_moved(root).await? {
             return Err(no_volume(&volume.name));
         }
         let from_taken = self.stores.take(&volume.name).await?;
@@ -48,10 +51,7 @@ impl Service {
                 return Err(failure);
             }
         };
-        let result = match has_moved {
-            true => self.leave_behind(asked, &from_taken.fence, to).await,
-            false => self.move_root(asked, volume, &from_taken.fence, &to_taken.fence).await,
-        };
+        let result = self.move_root(asked, volume, &from_taken.fence, &to_taken.fence).await;
         self.stores.give_back(&to_taken).await;
         if from_taken.is_new || result.is_ok() {
             self.stores.release_or_tell(&volume.name).await;
@@ -66,14 +66,16 @@ impl Service {
         from: &Fence,
         to: &Fence,
     ) -> Result<(), Failure> {
-        if self.stores.find_live(&to.lock).await?.is_some() {
+        let Vacancy::Free { .. } = self.stores.vacancy(asked, &to.lock).await? else {
             return Err(exists(&to.lock));
-        }
+        };
         let root = self.settled_root(volume).await?;
+        self.stores.check_no_intent(&from.lock, &root).await?;
         let intent = root.rename_intent(&to.lock, asked.cause).in_volume(&from.lock)?;
+        let renamed = root.renamed(&from.lock, asked.cause).in_volume(&from.lock)?;
         self.stores.replace(&from.lock, &intent.encode(), from).await?;
-        self.stores.replace(&to.lock, &root.renamed(asked.cause).encode(), to).await?;
-        self.leave_behind(asked, from, &to.lock).await
+        self.stores.replace(&to.lock, &renamed.encode(), to).await?;
+        self.stores.replace(&from.lock, &intent.moved(&to.lock, asked.cause).encode(), from).await
     }
 
     /// The root of a volume that nobody changes, in our format.
@@ -87,10 +89,5 @@ impl Service {
         }
         let found = self.stores.live(&volume.name).await?;
         Ok(self.upgraded(&volume.name, found).await?.root().clone())
-    }
-
-    async fn leave_behind(&self, asked: &Asked, from: &Fence, to: &ObjectName) -> Result<(), Failure> {
-        let found = self.stores.find(&from.lock, None).await?.ok_or_else(|| no_volume(&from.lock))?;
-        self.stores.replace(&from.lock, &found.root().moved(to, asked.cause).encode(), from).await
     }
 }

@@ -52,6 +52,7 @@ impl Service {
             Op::Update => self.update(asked, &volume).await,
             other => Err(unserved(other)),
         };
+        self.end_own_rename(&volume).await;
         self.volumes.used(volume);
         result
     }

@@ -38,6 +38,8 @@ pub(crate) struct Session {
     fresh: RefCell<Fresh>,
     /// Why the map must not be used any more.
     over: RefCell<Option<Failure>>,
+    /// The name before, until somebody has seen to the rename's end.
+    pub(crate) former_name: Cell<Option<ObjectName>>,
     /// When it was used last, in turns of the mapper.
     pub(crate) used: Cell<u64>,
 }
@@ -60,6 +62,7 @@ impl Session {
         // What another incarnation made and did not commit is not known one by one.
         let is_inherited = map.borrow().root().state == RootState::Changing;
         let fresh = if is_inherited { Fresh::Many } else { Fresh::Few(Vec::new()) };
+        let former_name = map.borrow().root().moved_from.clone().filter(|_| fence.is_some());
         Rc::new(Session {
             name: name.clone(),
             fence,
@@ -72,6 +75,7 @@ impl Session {
             appending: Gate::default(),
             fresh: RefCell::new(fresh),
             over: RefCell::default(),
+            former_name: Cell::new(former_name),
             used: Cell::new(0),
         })
     }

@@ -5,6 +5,7 @@ use volume::{ObjectName, Purpose, Root, VolumeName};
 
 use crate::{
     asked::{Answer, Asked},
+    create::Vacancy,
     failure::{InVolume, exists},
     lock::Taken,
     service::{Opened, Service},
@@ -19,6 +20,7 @@ impl Service {
         if name == volume.name {
             return Err(exists(&name));
         }
+        self.end_rename_to(&name).await?;
         let target = self.volumes.get(&name);
         let turns = self.volumes.both(volume, &target).await;
         let opened = self.open(volume).await?;
@@ -48,10 +50,7 @@ impl Service {
         taken: &Taken,
     ) -> Result<(), Failure> {
         let name = &taken.fence.lock;
-        if let Some(found) = self.stores.find_live(name).await? {
-            let is_ours = found.root().created_by == asked.cause;
-            return if is_ours { Ok(()) } else { Err(exists(name)) };
-        }
+        let Vacancy::Free { .. } = self.stores.vacancy(asked, name).await? else { return Ok(()) };
         let root = self.frozen(asked, opened).await?;
         let parent = &opened.session.name;
         let snapshot = root.snapshot(parent, asked.cause, self.now_ms()).in_volume(parent)?;

@@ -148,6 +148,7 @@ fn legacy_root(size: u64, state: RootState, epoch: u64) -> Result<Root, FormatEr
         created_unix_ms: 0,
         parent: None,
         moved_to: None,
+        moved_from: None,
         is_legacy: true,
     })
 }

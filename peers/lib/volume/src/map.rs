@@ -103,6 +103,11 @@ impl Map {
         }
     }
 
+    /// The rename that brought the volume here has ended: the next root does not tell of it.
+    pub fn forget_former_name(&mut self) {
+        self.now.moved_from = None;
+    }
+
     /// The root as it was written last.
     pub fn root(&self) -> &Root {
         &self.at_rest

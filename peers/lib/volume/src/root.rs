@@ -62,6 +62,8 @@ pub struct Root {
     pub parent: Option<ObjectName>,
     /// Where it is being, or was, renamed to.
     pub moved_to: Option<ObjectName>,
+    /// The name it had before, while an intent to rename it may still be there.
+    pub moved_from: Option<ObjectName>,
     /// Whether the tree lies in tables of the original: such a root is never written, and nothing begins with it.
     pub(crate) is_legacy: bool,
 }
@@ -164,6 +166,7 @@ impl Root {
             created_unix_ms: new.created_unix_ms,
             parent: None,
             moved_to: None,
+            moved_from: None,
             is_legacy: false,
         })
     }
@@ -221,6 +224,7 @@ impl Root {
             created_unix_ms,
             parent: Some(parent.clone()),
             moved_to: None,
+            moved_from: None,
             ..self.clone()
         })
     }
@@ -252,16 +256,29 @@ impl Root {
         Ok(Self { moved_to: Some(to.clone()), last_request: cause, ..self.clone() })
     }
 
-    /// The second step: the volume under its new name.
-    pub fn renamed(&self, cause: RequestId) -> Self {
+    /// The second step: the volume, called `from` until now, under its new name.
+    ///
+    /// # Errors
+    /// [`VolumeError::Name`] if a root has no room for `from`.
+    pub fn renamed(&self, from: &ObjectName, cause: RequestId) -> Result<Self, VolumeError> {
+        check_name(from)?;
         let generation = Generation(self.generation.0 + 1);
-        Self { generation, last_request: cause, moved_to: None, ..self.clone() }
+        let moved_from = Some(from.clone());
+        Ok(Self { generation, last_request: cause, moved_to: None, moved_from, ..self.clone() })
     }
 
     /// The last step: what is left under the old name.
     pub fn moved(&self, to: &ObjectName, cause: RequestId) -> Self {
         let tombstone = self.tombstone(cause);
         Self { state: RootState::Moved, moved_to: Some(to.clone()), ..tombstone }
+    }
+
+    /// Whether this volume went on as `there`, which lies under the name that it was to get.
+    pub fn went_on_as(&self, there: &Root) -> bool {
+        // Snapshots have no id of their own: they are told apart by what made them.
+        let same = |root: &Root| (root.id, root.created_by, root.created_unix_ms);
+        // What it was before it came here is no later.
+        same(self) == same(there) && there.generation > self.generation
     }
 
     fn check_ours(&self, action: &'static str) -> Result<(), VolumeError> {

@@ -4,6 +4,7 @@
 use protocol::{ErrorKind, Failure};
 
 use super::{
+    collecting::collect,
     memory_store::Fault,
     rig::{Caller, Rig},
 };
@@ -175,6 +176,72 @@ fn a_renamed_volume_has_one_name_at_every_moment() {
             assert!(!is_acted || names == ["renamed"]);
             assert_eq!(caller.read_all(&names[0], 8).unwrap(), [1, 1, 1, 1, 0, 0, 0, 0]);
             caller.write_durably(&names[0], 3, 1).unwrap();
+        },
+    );
+}
+
+/// What a rename leaves at every moment, dealt with by one mapper after another: `reuse` gives the name that it led to away.
+fn never_comes_back(reuse: impl Fn(&mut Caller)) {
+    at_every_change(
+        four_ones,
+        |caller| caller.client.rename("volume", "renamed"),
+        |caller, _| {
+            let found = caller.client.info("renamed");
+            if found.is_ok_and(|info| info.size_bytes == 8 * 4096) {
+                reuse(caller);
+                caller.create("renamed", 2);
+            }
+            assert!(!caller.names().contains(&"volume".to_owned()) || caller.names() == ["volume"]);
+        },
+    );
+}
+
+#[test]
+fn a_volume_that_was_deleted_under_its_new_name_never_comes_back() {
+    never_comes_back(|caller| caller.client.remove("renamed").unwrap());
+}
+
+#[test]
+fn a_volume_that_was_renamed_on_is_not_found_under_its_first_name() {
+    never_comes_back(|caller| {
+        caller.client.rename("renamed", "renamed-on").unwrap();
+        assert_eq!(caller.read_all("renamed-on", 8).unwrap(), [1, 1, 1, 1, 0, 0, 0, 0]);
+        caller.client.remove("renamed-on").unwrap();
+    });
+}
+
+#[test]
+fn a_volume_that_is_named_as_before_is_never_lost() {
+    at_every_change(
+        four_ones,
+        |caller| {
+            caller.client.rename("volume", "renamed")?;
+            caller.client.rename("renamed", "volume")
+        },
+        |caller, is_acted| {
+            let names = caller.names();
+            assert_eq!(names.len(), 1, "{names:?}");
+            assert!(!is_acted || names == ["volume"]);
+            assert_eq!(caller.read_all(&names[0], 8).unwrap(), [1, 1, 1, 1, 0, 0, 0, 0]);
+            let other = if names[0] == "volume" { "renamed" } else { "volume" };
+            caller.client.rename(&names[0], other).unwrap();
+            caller.client.rename(other, &names[0]).unwrap();
+        },
+    );
+}
+
+#[test]
+fn what_a_halfway_rename_left_is_no_trouble_for_a_collection() {
+    at_every_change(
+        four_ones,
+        |caller| caller.client.rename("volume", "renamed"),
+        |caller, _| {
+            let name = caller.names().remove(0);
+            // Its nodes are replaced, those of the first root deleted.
+            caller.write_durably(&name, 3, 1).unwrap();
+            caller.client.close(&name).unwrap();
+            collect(caller, false);
+            assert_eq!(caller.read_all(&name, 8).unwrap(), [1, 1, 1, 1, 0, 0, 0, 0]);
         },
     );
 }

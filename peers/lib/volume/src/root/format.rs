@@ -56,7 +56,8 @@ struct RootBytes {
     created_unix_ms: U64,
     parent: NameField,
     moved_to: NameField,
-    reserved: [u8; 336],
+    moved_from: NameField,
+    reserved: [u8; 80],
 }
 
 const _: () = assert!(size_of::<RootBytes>() == 1024);
@@ -67,7 +68,8 @@ const _: () = assert!(offset_of!(RootBytes, height) == 100);
 const _: () = assert!(offset_of!(RootBytes, last_request) == 104);
 const _: () = assert!(offset_of!(RootBytes, parent) == 176);
 const _: () = assert!(offset_of!(RootBytes, moved_to) == 432);
-const _: () = assert!(offset_of!(RootBytes, reserved) == 688);
+const _: () = assert!(offset_of!(RootBytes, moved_from) == 688);
+const _: () = assert!(offset_of!(RootBytes, reserved) == 944);
 
 impl RootState {
     fn flags(self) -> u32 {
@@ -114,7 +116,8 @@ impl Root {
             created_unix_ms: self.created_unix_ms.into(),
             parent: NameField::encode(self.parent.as_ref()),
             moved_to: NameField::encode(self.moved_to.as_ref()),
-            reserved: [0; 336],
+            moved_from: NameField::encode(self.moved_from.as_ref()),
+            reserved: [0; 80],
         };
         bytes.checksum = root_sum(bytes.as_bytes()).into();
         bytes.as_bytes().to_vec()
@@ -169,6 +172,7 @@ impl RootBytes {
             created_unix_ms: self.created_unix_ms.get(),
             parent: self.parent.decode(offset_of!(RootBytes, parent), "name of the parent")?,
             moved_to: self.moved_to.decode(offset_of!(RootBytes, moved_to), "name moved to")?,
+            moved_from: self.moved_from.decode(offset_of!(RootBytes, moved_from), "name moved from")?,
             is_legacy: false,
         };
         self.check_counters()?;

@@ -6,6 +6,7 @@ const ROOT: &[u8] = include_bytes!("../../../../../tests/golden/map-v3/root.bin"
 const SNAPSHOT: &[u8] = include_bytes!("../../../../../tests/golden/map-v3/snapshot.bin");
 const TOMBSTONE: &[u8] = include_bytes!("../../../../../tests/golden/map-v3/tombstone.bin");
 const MOVED: &[u8] = include_bytes!("../../../../../tests/golden/map-v3/moved.bin");
+const RENAMED: &[u8] = include_bytes!("../../../../../tests/golden/map-v3/renamed.bin");
 const INNER: &[u8] = include_bytes!("../../../../../tests/golden/map-v3/inner.bin");
 
 fn name(text: &str) -> ObjectName {
@@ -35,6 +36,7 @@ fn golden() -> Root {
         created_unix_ms: 1_795_000_000_000,
         parent: Some(name("goldsnap1")),
         moved_to: Some(name("goldnext1")),
+        moved_from: None,
         is_legacy: false,
     }
 }
@@ -63,6 +65,13 @@ fn a_snapshot_is_these_bytes() {
     let snapshot = volume.snapshot(&name("goldvol1"), RequestId([1; 32]), 1).expect("all is shared");
     assert!(snapshot.encode() == SNAPSHOT);
     assert_eq!(Root::decode(SNAPSHOT), Ok(snapshot));
+}
+
+#[test]
+fn a_renamed_volume_is_these_bytes() {
+    let renamed = blank(5).renamed(&name("goldvol1"), RequestId([2; 32])).expect("there is room");
+    assert!(renamed.encode() == RENAMED);
+    assert_eq!(Root::decode(RENAMED), Ok(renamed));
 }
 
 #[test]
@@ -140,6 +149,7 @@ fn a_volume_owns_what_no_snapshot_sees() {
 fn a_name_that_a_root_has_no_room_for_is_refused() {
     let long = name(&"x".repeat(255));
     assert!(blank(5).rename_intent(&long, RequestId::default()).is_err());
+    assert!(blank(5).renamed(&long, RequestId::default()).is_err());
     assert!(blank(5).snapshot(&long, RequestId::default(), 1).is_err());
 }
 
@@ -148,8 +158,21 @@ fn a_volume_is_renamed_only_when_nobody_changes_it() {
     assert!(golden().rename_intent(&name("goldnext1"), RequestId::default()).is_err());
     let intent = blank(5).rename_intent(&name("goldnext1"), RequestId::default()).expect("clean");
     assert!(intent.state.is_live());
-    let renamed = intent.renamed(RequestId::default());
-    assert_eq!((renamed.generation, renamed.moved_to), (Generation(2), None));
+    let renamed = intent.renamed(&name("goldvol1"), RequestId::default()).expect("there is room");
+    assert_eq!((renamed.generation, &renamed.moved_to), (Generation(2), &None));
+    assert_eq!(renamed.moved_from, Some(name("goldvol1")));
+}
+
+#[test]
+fn a_volume_went_on_under_another_name_only_later() {
+    let (old, new, cause) = (name("goldvol1"), name("goldnext1"), RequestId::default());
+    let volume = blank(5);
+    let renamed = volume.renamed(&old, cause).expect("there is room");
+    assert!(volume.went_on_as(&renamed) && volume.went_on_as(&renamed.tombstone(cause)));
+    // It comes back: what it left here is not what it is to become.
+    let left = volume.moved(&new, cause);
+    assert!(!renamed.went_on_as(&left));
+    assert!(!volume.went_on_as(&blank(6).renamed(&old, cause).expect("there is room")));
 }
 
 #[test]
@@ -193,6 +216,7 @@ fn fields_that_no_writer_writes_are_named() {
         (177, 0xff, "name of the parent"),
         (431, 1, "name of the parent"),
         (434, 0xff, "name moved to"),
+        (690, 0xff, "name moved from"),
         (1023, 1, "reserved"),
     ];
     for (at, value, field) in cases {
