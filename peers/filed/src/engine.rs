@@ -17,7 +17,7 @@ use crate::handle::Handle;
 use crate::inline::Inline;
 use crate::notifier::Notifier;
 use crate::objects::{Objects, is_aligned};
-use crate::operation::{Operation, Way, access_of, check, way_of};
+use crate::operation::{Operation, Way, access_of, way_of};
 use crate::pool::{Hands, Job, Outcome, Pool, Wake, Work};
 use crate::prepare::prepare;
 use crate::process::Identity;
@@ -108,11 +108,11 @@ impl<T> Engine<T> {
 
     /// Takes an operation. The region must be as its maker promised until the operation is among the finished.
     pub fn start(&mut self, request: StoreRequest, region: Region, token: T) {
-        let checked = check(&request, region);
+        let is_sensible = request.is_sensible(region.len() as u64);
         let access = access_of(&request.operation, region, self.objects.opening.is_direct);
         let slot = self.operations.insert(Operation::new(request, region, token));
-        if let Err(kind) = checked {
-            self.finish(slot, Err(kind.into()));
+        if !is_sensible {
+            self.finish(slot, Err(ErrorKind::Invalid.into()));
         } else if way_of(&self.operations[slot].request.operation) == Way::Elsewhere {
             self.proceed(slot);
         } else {

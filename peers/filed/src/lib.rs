@@ -45,7 +45,6 @@ mod slots;
 mod spin;
 mod status;
 mod waiting;
-mod wire;
 
 pub use config::{Config, Io};
 pub use engine::{Engine, Finished};

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use store::{ErrorKind, StoreOperation, StoreRequest, WriteMode};
+use store::{StoreOperation, StoreRequest, WriteMode};
 
 use crate::entries::Access;
 use crate::fences::Pass;
 use crate::handle::Handle;
 use crate::objects::is_aligned;
-use crate::record::{DESCRIPTION_MAX, OWNER_MAX};
 use crate::ring::{Direction, Region};
 
 /// An operation in its slot. What it holds keeps its object, its file and its fence as long as it runs.
@@ -38,9 +37,6 @@ pub(crate) enum Way {
     /// Not on an object.
     Elsewhere,
 }
-
-/// Offsets end here: the kernel counts them as signed numbers.
-const OFFSET_MAX: u64 = i64::MAX as u64;
 
 /// How the operation is run.
 pub(crate) fn way_of(operation: &StoreOperation) -> Way {
@@ -75,40 +71,6 @@ pub(crate) fn access_of(operation: &StoreOperation, region: Region, is_direct: b
         other if way_of(other) == Way::OnObjectName => Access::Exclusive,
         _ => Access::Shared,
     }
-}
-
-/// Refuses what makes no sense before anything is done.
-pub(crate) fn check(request: &StoreRequest, region: Region) -> Result<(), ErrorKind> {
-    let is_sensible = match &request.operation {
-        StoreOperation::Read { offset } => ends_in_range(*offset, region.len() as u64),
-        StoreOperation::Write { offset, mode, .. } => {
-            (*mode != WriteMode::Replace || *offset == 0) && ends_in_range(*offset, region.len() as u64)
-        }
-        StoreOperation::Discard { offset, size, .. } | StoreOperation::WriteZeroes { offset, size, .. } => {
-            ends_in_range(*offset, *size)
-        }
-        StoreOperation::Truncate { size, .. } | StoreOperation::Copy { size, .. } => *size <= OFFSET_MAX,
-        StoreOperation::Acquire { owner, description, .. } => {
-            is_owner(owner) && description.len() <= DESCRIPTION_MAX
-        }
-        StoreOperation::Release { owner, .. } => is_owner(owner),
-        StoreOperation::Sync
-        | StoreOperation::Delete { .. }
-        | StoreOperation::Info
-        | StoreOperation::Hash
-        | StoreOperation::Flush
-        | StoreOperation::List { .. }
-        | StoreOperation::LockInfo => true,
-    };
-    if is_sensible { Ok(()) } else { Err(ErrorKind::Invalid) }
-}
-
-fn ends_in_range(offset: u64, size: u64) -> bool {
-    offset.checked_add(size).is_some_and(|end| end <= OFFSET_MAX)
-}
-
-fn is_owner(owner: &str) -> bool {
-    (1..=OWNER_MAX).contains(&owner.len())
 }
 
 impl<T> Operation<T> {

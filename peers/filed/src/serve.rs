@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use peer::status::{Counters, Status};
+use peer::stores::{buffer, decode, encode};
 use peer::{Common, Stop, fill_result};
 use protocol::{ErrorKind, Failure, Op};
 use xseg::{Held, Port, PortNumber, Received, Reserve, Segment};
@@ -13,9 +14,8 @@ use xseg::{Held, Port, PortNumber, Received, Reserve, Segment};
 use crate::config::Config;
 use crate::engine::{Engine, Finished, Surroundings};
 use crate::error::Error;
-use crate::ring::Futex;
+use crate::ring::{Futex, Region};
 use crate::spin::Spin;
-use crate::wire::{decode, encode};
 
 /// How long a file blocker sleeps at most, so that what dead clients left is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -111,7 +111,11 @@ impl Server {
     }
 
     fn start(&mut self, held: Held) {
-        match decode(&held) {
+        let asked = decode(&held).and_then(|request| {
+            let buffer = buffer(&held, &request.operation)?;
+            Ok((request, buffer.map_or(Region::EMPTY, Region::of_request)))
+        });
+        match asked {
             Ok((request, region)) => self.engine.start(request, region, held),
             Err(failure) => self.respond(held, Err(failure)),
         }

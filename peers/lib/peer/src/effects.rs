@@ -148,7 +148,7 @@ impl Effects {
         self.0.borrow_mut().port.receive()
     }
 
-    /// A reply to what a predecessor passed on came: from now on it is a request of ours, to be responded.
+    /// A request is ours to be responded: the reply to what a predecessor passed on, or what was set aside.
     pub fn adopt(&self) {
         self.begin();
     }
@@ -165,7 +165,15 @@ impl Effects {
         self.0.borrow().counters.clone()
     }
 
-    pub(crate) fn waker(&self) -> Waker {
+    /// A request waits for what may take for ever: until [`Effects::adopt`] takes it up again it uses up no turn of others.
+    pub fn set_aside(&self) {
+        let inner = &mut *self.0.borrow_mut();
+        inner.in_flight = inner.in_flight.saturating_sub(1);
+    }
+
+    /// Ends the loop's sleep from another thread, for [`crate::Peer::turn`].
+    #[must_use]
+    pub fn waker(&self) -> Waker {
         self.0.borrow().port.waker()
     }
 

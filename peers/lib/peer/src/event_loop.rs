@@ -12,6 +12,12 @@ pub trait Peer {
     /// Deals with one event.
     fn handle(&mut self, event: Event);
 
+    /// Looks at what other threads have done since: after every event and every sleep, which [`Effects::waker`] ends.
+    /// Whether there was anything.
+    fn turn(&mut self) -> bool {
+        false
+    }
+
     /// What only this peer can tell of itself, for `ping`.
     fn details(&self) -> serde_json::Value {
         serde_json::Value::Null
@@ -26,6 +32,10 @@ pub trait Peer {
 impl<P: Peer + ?Sized> Peer for Box<P> {
     fn handle(&mut self, event: Event) {
         (**self).handle(event);
+    }
+
+    fn turn(&mut self) -> bool {
+        (**self).turn()
     }
 
     fn details(&self) -> serde_json::Value {
@@ -156,7 +166,8 @@ impl<P: Peer> Stepper<P> {
     /// Deals with what came first, if anything came, and with the time. Whether there was anything.
     pub fn step(&mut self) -> bool {
         let has_received = self.receive();
-        self.tick() || has_received
+        let has_turned = self.peer.turn();
+        self.tick() || has_received || has_turned
     }
 
     /// No more requests will be served; what is under way ends.
@@ -197,6 +208,9 @@ impl<P: Peer> Stepper<P> {
                 self.sleep();
                 break;
             }
+        }
+        if self.peer.turn() {
+            self.serve_backlog();
         }
         self.tick();
     }

@@ -15,6 +15,7 @@ mod event_loop;
 pub mod logging;
 pub mod status;
 mod stop;
+pub mod stores;
 pub mod tasks;
 
 pub use answer::{Answer, failure_of, fill_result};

@@ -184,9 +184,54 @@ impl StoreRequest {
     pub fn new(object: &ObjectName, operation: StoreOperation) -> Self {
         Self { object: object.clone(), operation, fence: None, is_second_attempt: false }
     }
+
+    /// Whether it can mean anything, for a buffer of so many bytes. What cannot is `Invalid` before anything is done.
+    #[must_use]
+    pub fn is_sensible(&self, buffer_bytes: u64) -> bool {
+        match &self.operation {
+            StoreOperation::Read { offset } => ends_in_range(*offset, buffer_bytes),
+            StoreOperation::Write { offset, mode, .. } => {
+                (*mode != WriteMode::Replace || *offset == 0) && ends_in_range(*offset, buffer_bytes)
+            }
+            StoreOperation::Discard { offset, size, .. }
+            | StoreOperation::WriteZeroes { offset, size, .. } => ends_in_range(*offset, *size),
+            StoreOperation::Truncate { size, .. } | StoreOperation::Copy { size, .. } => {
+                *size <= StoreOperation::OFFSET_MAX
+            }
+            StoreOperation::Acquire { owner, description, .. } => {
+                is_owner(owner) && description.len() <= LockState::DESCRIPTION_MAX
+            }
+            StoreOperation::Release { owner, .. } => is_owner(owner),
+            StoreOperation::Sync
+            | StoreOperation::Delete { .. }
+            | StoreOperation::Info
+            | StoreOperation::Hash
+            | StoreOperation::Flush
+            | StoreOperation::List { .. }
+            | StoreOperation::LockInfo => true,
+        }
+    }
+}
+
+fn ends_in_range(offset: u64, size: u64) -> bool {
+    offset.checked_add(size).is_some_and(|end| end <= StoreOperation::OFFSET_MAX)
+}
+
+fn is_owner(owner: &str) -> bool {
+    (1..=LockState::OWNER_MAX).contains(&owner.len())
+}
+
+impl LockState {
+    /// The longest owner, in bytes.
+    pub const OWNER_MAX: usize = 200;
+    /// The longest description, in bytes.
+    pub const DESCRIPTION_MAX: usize = 256;
 }
 
 impl StoreOperation {
+    /// Offsets end here: kernels count them as signed numbers.
+    pub const OFFSET_MAX: u64 = i64::MAX as u64;
+
     /// What errors call this.
     #[must_use]
     pub fn action(&self) -> Action {

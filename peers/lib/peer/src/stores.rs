@@ -1,4 +1,4 @@
-//! Requests of the segment as operations of the store, and back: docs/protocols.md#store-operations-blockers.
+//! Requests of the segment as operations of a store, and back: docs/protocols.md#store-operations-blockers.
 
 use std::fmt::Display;
 
@@ -8,18 +8,16 @@ use protocol::{
 use store::{
     ErrorKind, Fence, LockState, ObjectName, StoreError, StoreOperation, StoreReply, StoreRequest, WriteMode,
 };
-use xseg::Held;
-
-use crate::ring::Region;
+use xseg::{Held, RawBuffer};
 
 /// What a page of names costs beside its names, in bytes: their count, and whether there are more.
 const PAGE_COST: usize = 16;
 
-/// What is asked, and the memory it is about.
+/// What is asked. Reads and writes are about [`buffer`].
 ///
 /// # Errors
 /// `Unsupported` for operations that are not a store's, `Invalid` for what makes no sense.
-pub(crate) fn decode(held: &Held) -> Result<(StoreRequest, Region), Failure> {
+pub fn decode(held: &Held) -> Result<StoreRequest, Failure> {
     let target = held.target();
     let object = ObjectName::new(target).map_err(|error| refused(held, ErrorKind::Invalid, &error))?;
     let Some(op) = Op::from_number(held.op()) else {
@@ -31,12 +29,8 @@ pub(crate) fn decode(held: &Held) -> Result<(StoreRequest, Region), Failure> {
         return Err(refused(held, ErrorKind::Unsupported, &"a store flushes by an operation of its own"));
     }
     let operation = operation(held, op, flags)?;
-    let region = match operation {
-        StoreOperation::Read { .. } | StoreOperation::Write { .. } => region(held)?,
-        _ => Region::EMPTY,
-    };
     let fence = if flags.contains(Flags::FENCED) { Some(fence(held, &operation)?) } else { None };
-    Ok((StoreRequest { object, operation, fence, is_second_attempt: held.attempts() > 0 }, region))
+    Ok(StoreRequest { object, operation, fence, is_second_attempt: held.attempts() > 0 })
 }
 
 fn operation(held: &Held, op: Op, flags: Flags) -> Result<StoreOperation, Failure> {
@@ -114,10 +108,17 @@ fn fence(held: &Held, operation: &StoreOperation) -> Result<Fence, Failure> {
     }
 }
 
-fn region(held: &Held) -> Result<Region, Failure> {
-    match held.raw(0..held.size()) {
-        Ok(buffer) => Ok(Region::of_request(buffer)),
-        Err(error) => Err(refused(held, ErrorKind::Invalid, &error)),
+/// The memory that a read or write is about; none for other operations. Keep the request as long as it is used.
+///
+/// # Errors
+/// `Invalid` if the request has no such buffer.
+pub fn buffer(held: &Held, operation: &StoreOperation) -> Result<Option<RawBuffer>, Failure> {
+    match operation {
+        StoreOperation::Read { .. } | StoreOperation::Write { .. } => {
+            let buffer = held.raw(0..held.size());
+            buffer.map(Some).map_err(|error| refused(held, ErrorKind::Invalid, &error))
+        }
+        _ => Ok(None),
     }
 }
 
@@ -131,7 +132,7 @@ fn refused(held: &Held, kind: ErrorKind, why: &dyn Display) -> Failure {
 ///
 /// # Errors
 /// What the store said, or that the result has no room.
-pub(crate) fn encode(held: &mut Held, result: Result<StoreReply, StoreError>) -> Result<(), Failure> {
+pub fn encode(held: &mut Held, result: Result<StoreReply, StoreError>) -> Result<(), Failure> {
     match result.map_err(|error| failure(&error))? {
         StoreReply::Done => held.set_serviced(held.size()),
         StoreReply::Size(size) => {
