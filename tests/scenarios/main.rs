@@ -12,3 +12,4 @@ mod locks;
 mod names;
 mod snapshots;
 mod volumes;
+mod watching;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::bench::Bench;
+use super::{bench::Bench, top::Top};
 use crate::arguments::{Chosen, Output, STYLES};
 
 /// Start, stop and look after an Archipelago stack
@@ -50,6 +50,10 @@ pub(crate) enum Command {
     Gc(Gc),
     /// Measure a volume, a store or a role from inside the segment, and verify what it holds
     Bench(Bench),
+    /// Print what the stack measured, in the text format that Prometheus reads
+    Metrics,
+    /// Show what the stack does at this moment: roles, volumes, ports
+    Top(Top),
     /// Write a configuration
     #[command(subcommand)]
     Config(Config),
@@ -177,6 +181,8 @@ mod tests {
             "archipelago run -c x.toml",
             "archipelago check",
             "archipelago gc --dry-run",
+            "archipelago metrics",
+            "archipelago top --once -i 0.5",
             "archipelago config init --dir d --blocks b --maps m",
             "archipelago config import old.conf -o new.toml",
             "archipelago -c x.toml peer mapperd",

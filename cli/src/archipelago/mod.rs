@@ -5,7 +5,9 @@ mod bench;
 mod collect;
 mod configure;
 mod lifecycle;
+mod measure;
 mod status;
+mod top;
 
 use std::{path::Path, process::ExitCode};
 
@@ -44,6 +46,8 @@ fn run(typed: Archipelago) -> anyhow::Result<ExitCode> {
         Command::Check(output) => configure::check(file, output),
         Command::Bench(wanted) => bench::run(&load(file)?, &wanted),
         Command::Gc(gc) => collect::run(&load(file)?, &gc).map(done),
+        Command::Metrics => measure::run(&load(file)?).map(done),
+        Command::Top(top) => top::run(&load(file)?, &top),
         Command::Config(arguments::Config::Init(init)) => configure::init(&init).map(done),
         Command::Config(arguments::Config::Import { source, output }) => {
             configure::import(&source, output.as_deref()).map(done)

@@ -34,11 +34,13 @@ pub enum Kind {
     Nbd,
     /// Shows volumes as files.
     Fuse,
+    /// Tells what the stack measured.
+    Metrics,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 5] = [Kind::Filed, Kind::Mapper, Kind::Vlmc, Kind::Nbd, Kind::Fuse];
+    pub const ALL: [Kind; 6] = [Kind::Filed, Kind::Mapper, Kind::Vlmc, Kind::Nbd, Kind::Fuse, Kind::Metrics];
 
     /// The kind of a `type`, by our name or the original's.
     pub fn parse(text: &str) -> Option<Kind> {
@@ -48,6 +50,7 @@ impl Kind {
             "vlmc" | "vlmcd" => Some(Kind::Vlmc),
             "nbd" => Some(Kind::Nbd),
             "fuse" => Some(Kind::Fuse),
+            "metrics" => Some(Kind::Metrics),
             _ => None,
         }
     }
@@ -60,6 +63,7 @@ impl Kind {
             Kind::Vlmc => "vlmc",
             Kind::Nbd => "nbd",
             Kind::Fuse => "fuse",
+            Kind::Metrics => "metrics",
         }
     }
 
@@ -73,7 +77,7 @@ impl Kind {
         match self {
             Kind::Mapper => &[("blockerb_port", Kind::Filed), ("blockerm_port", Kind::Filed)],
             Kind::Vlmc => &[("blocker_port", Kind::Filed), ("mapper_port", Kind::Mapper)],
-            Kind::Filed | Kind::Nbd | Kind::Fuse => &[],
+            Kind::Filed | Kind::Nbd | Kind::Fuse | Kind::Metrics => &[],
         }
     }
 }

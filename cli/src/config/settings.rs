@@ -19,6 +19,8 @@ pub enum Settings {
     Nbd(nbd::Config),
     /// Shows volumes as files.
     Fuse(fuse::Config),
+    /// Tells what the stack measured.
+    Metrics(metrics::Config),
 }
 
 impl Settings {
@@ -31,6 +33,7 @@ impl Settings {
             Kind::Vlmc => judged(own, findings, Settings::Vlmc, vlmc::Config::check)?,
             Kind::Nbd => judged(own, findings, Settings::Nbd, nbd::Config::check)?,
             Kind::Fuse => judged(own, findings, Settings::Fuse, fuse::Config::check)?,
+            Kind::Metrics => judged(own, findings, Settings::Metrics, metrics::Config::check)?,
         };
         if let Err(message) = judged {
             let key = named_key(&message, own.keys().map(|(key, _)| key)).unwrap_or_default().to_owned();
@@ -50,6 +53,12 @@ impl Settings {
                 socket.chain(config.listen.iter().map(|address| format!("nbd://{address}"))).collect()
             }
             Settings::Fuse(config) => vec![config.mountpoint.display().to_string()],
+            Settings::Metrics(config) => {
+                let socket = config.socket.iter().map(|path| path.display().to_string());
+                socket
+                    .chain(config.listen.iter().map(|address| format!("http://{address}/metrics")))
+                    .collect()
+            }
             Settings::Filed(_) | Settings::Mapper(_) | Settings::Vlmc(_) => Vec::new(),
         }
     }

@@ -164,6 +164,7 @@ pub(crate) fn serve(
         Settings::Vlmc(config) => vlmc::serve(&stack.segment, &common, config, stop)?,
         Settings::Nbd(config) => nbd::serve(stack, &common, config, stop)?,
         Settings::Fuse(config) => fuse::serve(stack, &common, config, stop)?,
+        Settings::Metrics(config) => metrics::serve(stack, &common, config, stop)?,
     }
     Ok(())
 }

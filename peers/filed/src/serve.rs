@@ -5,9 +5,10 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use peer::status::{Counters, Status};
+use peer::measures::Measures;
+use peer::status::{self, Status};
 use peer::stores::{buffer, decode, encode};
-use peer::{Common, Stop, fill_result};
+use peer::{Clock as _, Common, Stop, SystemClock, fill_result};
 use protocol::{ErrorKind, Failure, Op};
 use xseg::{Held, Port, PortNumber, Received, Reserve, Segment};
 
@@ -46,7 +47,8 @@ pub fn serve(segment: &Segment, common: &Common, config: &Config, stop: &Stop) -
         segment: segment.clone(),
         common: common.clone(),
         backlog: VecDeque::new(),
-        counters: Counters::default(),
+        measures: Measures::default(),
+        clock: SystemClock::default(),
         since: SystemTime::now(),
         next_reap: Instant::now(),
         spin: Spin::new(),
@@ -67,7 +69,8 @@ struct Server {
     common: Common,
     /// Received beyond `nr_ops`; bounded by the segment's request table.
     backlog: VecDeque<Held>,
-    counters: Counters,
+    measures: Measures,
+    clock: SystemClock,
     since: SystemTime,
     next_reap: Instant,
     spin: Spin,
@@ -99,6 +102,9 @@ impl Server {
     }
 
     fn take(&mut self, received: Received) {
+        if let Received::Request(held) = &received {
+            self.measures.arrived(held, self.clock.now_ns());
+        }
         match received {
             Received::Request(held) if held.op() == Op::Ping.number() => self.answer_ping(held),
             Received::Request(held) if self.engine.running() < self.common.nr_ops as usize => {
@@ -144,7 +150,7 @@ impl Server {
     }
 
     fn respond(&mut self, mut held: Held, result: Result<(), Failure>) {
-        self.counters.count(held.op(), result.is_err());
+        self.measures.answered(&held, result.is_err(), self.clock.now_ns());
         fill_result(&mut held, result.as_ref().map(drop));
         if let Err(refused) = self.port.respond(held) {
             tracing::warn!(error = %refused, "a reply could not be delivered");
@@ -195,11 +201,12 @@ impl Server {
             pid: std::process::id(),
             port: self.port.number().0,
             since_unix_ms: unix_ms(self.since),
-            served: self.counters.served(),
-            failed: self.counters.failed(),
+            served: self.measures.served(),
+            failed: self.measures.failed(),
             in_flight: self.engine.running() as u64,
             waiting: self.backlog.len() as u64,
             details: serde_json::to_value(self.engine.status()).unwrap_or_default(),
+            measured: (held.argument().as_ref() == status::MEASURED).then(|| self.measures.report()),
         };
         let json = serde_json::to_vec(&status).unwrap_or_default();
         let written = held.write(0, &json).map_err(|_| {

@@ -85,6 +85,10 @@ impl Peer for Composer {
         }
     }
 
+    fn serves_volumes(&self) -> bool {
+        true
+    }
+
     fn details(&self) -> serde_json::Value {
         let shown = self.volumes.iter().take(VOLUMES_SHOWN).map(|(key, volume)| {
             serde_json::json!({

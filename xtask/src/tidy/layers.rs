@@ -12,11 +12,11 @@ const LIB_AND_CLIENT: &[&str] = &["xseg", "store", "volume", "protocol", "peer",
 /// What the commands start and ask.
 const ROLES: &[&str] = &[
     "xseg", "store", "volume", "protocol", "peer", "client", "filed", "mapper", "vlmc", "bench", "nbd",
-    "fuse",
+    "fuse", "metrics",
 ];
 const ROLES_AND_COMMANDS: &[&str] = &[
     "xseg", "store", "volume", "protocol", "peer", "client", "filed", "mapper", "vlmc", "bench", "nbd",
-    "fuse", "cli",
+    "fuse", "metrics", "cli",
 ];
 
 /// Each crate, bottom up, with those that it may use.
@@ -31,6 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("mapper", LIB_AND_CLIENT),
     ("vlmc", LIB_AND_CLIENT),
     ("bench", LIB_AND_CLIENT),
+    ("metrics", LIB_AND_CLIENT),
     ("nbd", LIB_AND_CLIENT),
     ("fuse", LIB_AND_CLIENT),
     ("cli", ROLES),

@@ -61,6 +61,7 @@ fn a_role_of_many_ports_is_summed_up_without_pings() {
         failed: 1,
         in_flight: 0,
         waiting: 2,
+        measured: None,
         details: serde_json::Value::Null,
     };
     let sum = Answers::of(&[status(500, 3), status(501, 4)]).unwrap();

@@ -23,6 +23,8 @@ pub struct Client {
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Room for results that come in the buffer, in bytes.
 const RESULT_BYTES: u64 = 64 << 10;
+/// Room for what a role measured of all its volumes, in bytes.
+const MEASURED_BYTES: u64 = 1 << 20;
 
 impl Client {
     /// Binds a dynamic port.
@@ -402,7 +404,24 @@ impl Client {
     /// # Errors
     /// `Unavailable` when it does not answer.
     pub fn ping(&mut self, port: u32) -> Result<peer::status::Status, Failure> {
-        let reply = self.ask(PortNumber(port), Op::Ping, "*", Flags::ABANDONABLE, &[], RESULT_BYTES)?;
+        self.status(port, &[], RESULT_BYTES)
+    }
+
+    /// As [`Client::ping`], with what the role measured.
+    ///
+    /// # Errors
+    /// `Unavailable` when it does not answer.
+    pub fn measure(&mut self, port: u32) -> Result<peer::status::Status, Failure> {
+        self.status(port, peer::status::MEASURED, MEASURED_BYTES)
+    }
+
+    fn status(
+        &mut self,
+        port: u32,
+        argument: &[u8],
+        buffer_bytes: u64,
+    ) -> Result<peer::status::Status, Failure> {
+        let reply = self.ask(PortNumber(port), Op::Ping, "*", Flags::ABANDONABLE, argument, buffer_bytes)?;
         let bytes = serviced(&reply);
         self.done(reply);
         serde_json::from_slice(&bytes?).map_err(|error| {

@@ -5,7 +5,7 @@ use std::{cell::RefCell, ops::Range, rc::Rc, time::Duration};
 use protocol::{ErrorKind, Failure};
 use xseg::{Held, Port, PortNumber, Received, Refused, Waker};
 
-use crate::{Clock, fill_result, status::Counters};
+use crate::{Clock, fill_result, measures::Measures};
 
 /// A peer's hands: its port, the clock, chance. Clones are the same hands; they never leave the peer's thread.
 #[derive(Clone)]
@@ -14,7 +14,7 @@ pub struct Effects(Rc<RefCell<Inner>>);
 struct Inner {
     port: Port,
     clock: Box<dyn Clock>,
-    counters: Counters,
+    measures: Measures,
     in_flight: u64,
     wake_at_ns: Option<u64>,
     #[cfg(feature = "simulation")]
@@ -41,7 +41,7 @@ impl Effects {
         let inner = Inner {
             port,
             clock,
-            counters: Counters::default(),
+            measures: Measures::default(),
             in_flight: 0,
             wake_at_ns: None,
             #[cfg(feature = "simulation")]
@@ -66,7 +66,8 @@ impl Effects {
         if inner.is_dead() {
             return;
         }
-        inner.counters.count(request.op(), result.is_err());
+        let now_ns = inner.clock.now_ns();
+        inner.measures.answered(&request, result.is_err(), now_ns);
         inner.in_flight = inner.in_flight.saturating_sub(1);
         if let Err(refused) = inner.port.respond(request) {
             tracing::warn!(error = %refused, "a reply could not be delivered");
@@ -153,6 +154,12 @@ impl Effects {
         self.begin();
     }
 
+    pub(crate) fn arrived(&self, request: &Held) {
+        let inner = &mut *self.0.borrow_mut();
+        let now_ns = inner.clock.now_ns();
+        inner.measures.arrived(request, now_ns);
+    }
+
     pub(crate) fn begin(&self) {
         self.0.borrow_mut().in_flight += 1;
     }
@@ -161,8 +168,8 @@ impl Effects {
         self.0.borrow().in_flight
     }
 
-    pub(crate) fn counters(&self) -> Counters {
-        self.0.borrow().counters.clone()
+    pub(crate) fn measures<T>(&self, look: impl FnOnce(&mut Measures) -> T) -> T {
+        look(&mut self.0.borrow_mut().measures)
     }
 
     /// A request waits for what may take for ever: until [`Effects::adopt`] takes it up again it uses up no turn of others.

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use protocol::{ErrorKind, Failure, Op};
 use xseg::{Held, PortNumber, Received, Reserve, Segment};
 
-use crate::{Clock, Common, Effects, Stop, SystemClock, status::Status};
+use crate::{Clock, Common, Effects, Stop, SystemClock, measures::Measures, status};
 
 /// A process on the segment, as a state machine. Never blocks, never reads a clock.
 pub trait Peer {
@@ -21,6 +21,11 @@ pub trait Peer {
     /// What only this peer can tell of itself, for `ping`.
     fn details(&self) -> serde_json::Value {
         serde_json::Value::Null
+    }
+
+    /// Whether the names in requests to this peer are those of volumes.
+    fn serves_volumes(&self) -> bool {
+        false
     }
 
     /// Whether nothing is left to do of what [`Event::Stopping`] began.
@@ -40,6 +45,10 @@ impl<P: Peer + ?Sized> Peer for Box<P> {
 
     fn details(&self) -> serde_json::Value {
         (**self).details()
+    }
+
+    fn serves_volumes(&self) -> bool {
+        (**self).serves_volumes()
     }
 
     fn is_idle(&self) -> bool {
@@ -150,6 +159,9 @@ impl<P: Peer> Stepper<P> {
         let effects = Effects::new(port, clock);
         let since_unix_ms = effects.unix_ms();
         let peer = build(effects.clone());
+        if peer.serves_volumes() {
+            effects.measures(Measures::tell_volumes_apart);
+        }
         let (segment, common, backlog) = (segment.clone(), common.clone(), VecDeque::new());
         Ok(Stepper {
             peer,
@@ -250,6 +262,7 @@ impl<P: Peer> Stepper<P> {
     }
 
     fn accept(&mut self, request: Held) {
+        self.effects.arrived(&request);
         if request.op() == Op::Ping.number() {
             self.effects.begin();
             self.answer_ping(request);
@@ -270,17 +283,21 @@ impl<P: Peer> Stepper<P> {
     }
 
     fn answer_ping(&self, mut request: Held) {
-        let counters = self.effects.counters();
-        let status = Status {
+        let is_measured = request.argument().as_ref() == status::MEASURED;
+        let (served, failed, measured) = self.effects.measures(|measures| {
+            (measures.served(), measures.failed(), is_measured.then(|| measures.report()))
+        });
+        let status = status::Status {
             role: self.common.role.clone(),
             pid: std::process::id(),
             port: self.effects.port().0,
             since_unix_ms: self.since_unix_ms,
-            served: counters.served(),
-            failed: counters.failed(),
+            served,
+            failed,
             in_flight: self.effects.in_flight() - 1,
             waiting: u64::try_from(self.backlog.len()).unwrap_or(u64::MAX),
             details: self.peer.details(),
+            measured,
         };
         let json = serde_json::to_vec(&status).expect("a status of plain fields always encodes");
         let result = request.write(0, &json).map_err(|_| {

@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use protocol::Op;
 use serde::{Deserialize, Serialize};
+
+use crate::measures::Measured;
+
+/// The argument of a `ping` that wants [`Status::measured`] too.
+pub const MEASURED: &[u8] = b"measured";
 
 /// A role's answer to `ping`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,40 +31,7 @@ pub struct Status {
     /// What only this kind of role knows.
     #[serde(default)]
     pub details: serde_json::Value,
-}
-
-/// Counts of answered requests.
-#[derive(Clone, Debug)]
-pub struct Counters {
-    served: [u64; Op::ALL.len()],
-    failed: u64,
-}
-
-impl Default for Counters {
-    fn default() -> Counters {
-        Counters { served: [0; Op::ALL.len()], failed: 0 }
-    }
-}
-
-impl Counters {
-    /// Counts one answer.
-    pub fn count(&mut self, op_number: u16, has_failed: bool) {
-        if let Some(count) = self.served.get_mut(usize::from(op_number)) {
-            *count += 1;
-        }
-        self.failed += u64::from(has_failed);
-    }
-
-    /// Answers with an error so far.
-    #[must_use]
-    pub fn failed(&self) -> u64 {
-        self.failed
-    }
-
-    /// Answers so far by operation, without the zeros.
-    #[must_use]
-    pub fn served(&self) -> BTreeMap<String, u64> {
-        let counts = Op::ALL.iter().zip(self.served);
-        counts.filter(|(_, count)| *count > 0).map(|(op, count)| (op.name().to_owned(), count)).collect()
-    }
+    /// What its requests came to, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Measured>,
 }

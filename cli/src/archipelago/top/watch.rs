@@ -1,0 +1,38 @@
+//! Two samples, and what happened between them.
+
+use std::time::{Duration, Instant};
+
+use client::{Client, Failure, Stack};
+use metrics::{Rates, Sample};
+
+/// How long a role may take to answer; the screen stands still meanwhile.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What is shown.
+pub(super) struct Watch {
+    client: Client,
+    taken: Instant,
+    /// The last look.
+    pub(super) sample: Sample,
+    /// What happened between it and the one before.
+    pub(super) rates: Rates,
+}
+
+impl Watch {
+    /// Takes the first look.
+    pub(super) fn begin(stack: &Stack) -> Result<Watch, Failure> {
+        let mut client = Client::connect(stack)?;
+        client.set_patience(PATIENCE);
+        let sample = Sample::take_with(&mut client);
+        let rates = Rates::between(&sample, &sample, Duration::from_secs(1));
+        Ok(Watch { client, taken: Instant::now(), sample, rates })
+    }
+
+    /// Takes the next look.
+    pub(super) fn look(&mut self) {
+        let sample = Sample::take_with(&mut self.client);
+        let now = Instant::now();
+        self.rates = Rates::between(&self.sample, &sample, now - self.taken);
+        (self.sample, self.taken) = (sample, now);
+    }
+}
