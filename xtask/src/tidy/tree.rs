@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Folders that hold nothing of ours.
+/// What holds nothing of ours. In a second work tree, `.git` is a file.
 const FOREIGN: [&str; 2] = [".git", "target"];
 /// Folders whose files are bytes, even where these can be read as text.
 const BYTES: &str = "golden/";
@@ -61,7 +61,10 @@ impl Tree {
             let name = entry.file_name().to_string_lossy().into_owned();
             let path = format!("{prefix}{name}");
             let kind = entry.file_type()?;
-            if kind.is_dir() && !FOREIGN.contains(&name.as_str()) {
+            if FOREIGN.contains(&name.as_str()) {
+                continue;
+            }
+            if kind.is_dir() {
                 self.walk(&entry.path(), &format!("{path}/"))?;
             } else if kind.is_file()
                 && !prefix.contains(BYTES)
