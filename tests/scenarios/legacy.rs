@@ -172,3 +172,65 @@ fn maps_of_versions_0_and_1_are_read_upgraded_and_written() {
     assert!(read_all(&mut client, "goldcopy1") == written);
     assert!(read_all(&mut client, "goldimage") == version_0);
 }
+
+/// Names of the objects under a directory of the original.
+fn objects_in(folder: &Path) -> Vec<String> {
+    let found = run(Command::new("find")
+        .arg(folder)
+        .args(["-type", "f", "-not", "-path", "*/%*", "-printf", "%f\n"]));
+    let mut names: Vec<String> = found.done().lines().map(str::to_owned).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_collection_takes_what_of_the_original_no_volume_uses_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let blocks = folder.path().join("blocks");
+    let stack = stack_on_the_original(folder.path());
+    let stranger = "stranger1_0000000000000001_0000000000000000";
+    put(&blocks, stranger, b"whose?");
+    let leftover = "goldvol1_0000000000000001_0000000000000002";
+    put(&blocks, leftover, b"nobody's");
+    let before = objects_in(&blocks);
+    stack.archipelago(&["gc"]).done();
+    let without_leftover: Vec<String> = before.into_iter().filter(|name| name != leftover).collect();
+    assert_eq!(objects_in(&blocks), without_leftover);
+    let mut client = stack.client();
+    for (volume, told) in &expected() {
+        assert_content(&mut client, volume, told);
+    }
+
+    client.unlock("goldvol1", true).unwrap();
+    for volume in ["goldvol1", "goldsnap1", "goldafter1", "goldempty"] {
+        client.remove(volume).unwrap();
+    }
+    stack.archipelago(&["gc"]).done();
+    for volume in ["goldsnap2", "goldclone1"] {
+        assert_content(&mut client, volume, &expected()[volume]);
+    }
+    // Of the first snapshot alone, and of a block that was written after both.
+    let left = objects_in(&blocks);
+    for gone in ["goldafter1_", "goldbefore_", "goldvol1_0000000000000003_"] {
+        assert!(!left.iter().any(|name| name.starts_with(gone)), "{left:?}");
+    }
+    for volume in ["goldsnap2", "goldclone1"] {
+        client.remove(volume).unwrap();
+    }
+    stack.archipelago(&["gc"]).done();
+    assert_eq!(objects_in(&blocks), [stranger]);
+}
+
+#[test]
+fn a_map_of_version_0_spares_all_blocks_of_the_original() {
+    let folder = tempfile::tempdir().unwrap();
+    let blocks = folder.path().join("blocks");
+    let stack = stack_on_the_original(folder.path());
+    put(&blocks, "goldvol1_0000000000000001_0000000000000002", b"nobody's");
+    // Longer than a root of ours can be, so that it is not taken for a damaged one.
+    put(&folder.path().join("maps"), "goldimage", &[0x5a; 64 * 32]);
+    let before = objects_in(&blocks);
+    let told = stack.archipelago(&["gc"]).done();
+    assert!(told.contains("left alone: goldimage"), "{told}");
+    assert_eq!(objects_in(&blocks), before);
+}

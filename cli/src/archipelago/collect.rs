@@ -19,6 +19,8 @@ struct Sum {
     removed: u64,
     removed_bytes: u64,
     dry_run: bool,
+    /// Why blocks of the original were left alone, if they were.
+    spared: Option<String>,
 }
 
 /// Runs a collection to its end.
@@ -39,6 +41,7 @@ pub(super) fn run(configuration: &Configuration, wanted: &Gc) -> anyhow::Result<
         sum.seen += step.seen;
         sum.removed += step.removed;
         sum.removed_bytes += step.removed_bytes;
+        sum.spared = step.spared.or(sum.spared);
         progress.set_message(sum.line());
         progress.tick();
         match step.resume {
@@ -57,7 +60,10 @@ pub(super) fn run(configuration: &Configuration, wanted: &Gc) -> anyhow::Result<
     if wanted.output.json {
         output::print_json(&sum)?
     } else {
-        output::print(&format!("{}\n", sum.line()))?
+        output::print(&format!("{}\n", sum.line()))?;
+        if let Some(reason) = &sum.spared {
+            output::print(&format!("blocks of the original are left alone: {reason}\n"))?
+        }
     }
     Ok(())
 }

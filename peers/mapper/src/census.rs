@@ -6,10 +6,12 @@ use std::{
 };
 
 use protocol::{ErrorKind, Failure};
-use volume::{Header, MAGIC, NodeRef, ObjectName, ParsedName, ROOT_BYTES, Root, RootState, VolumeId};
+use volume::{
+    Header, LegacyMap, MAGIC, NodeRef, ObjectName, ParsedName, ROOT_BYTES, Root, RootState, VolumeId,
+};
 
 use crate::{
-    loading::is_reserved,
+    originals::Originals,
     parallel,
     store_calls::{Place, Stores},
 };
@@ -24,6 +26,7 @@ pub(crate) struct Census {
     tops: HashSet<NodeRef>,
     /// What is said of the objects of an id: of a live root, or of what is left of a deleted one.
     owners: BTreeMap<VolumeId, Vec<Root>>,
+    originals: Originals,
 }
 
 /// What a census says of an object.
@@ -41,6 +44,11 @@ impl Census {
     /// The trees that may refer to objects.
     pub(crate) fn trees(&self) -> &[Root] {
         &self.trees
+    }
+
+    /// What is known of the original's volumes.
+    pub(crate) fn originals(&self) -> &Originals {
+        &self.originals
     }
 
     /// What is to become of an object, apart from trees that refer to it.
@@ -88,6 +96,17 @@ fn is_protected_by(root: &Root, name: &ParsedName) -> bool {
     }
 }
 
+/// The longest identity of an owner in a lock file of the original, in bytes.
+const LOCK_BYTES_MAX: u64 = 256;
+
+/// What lies under a name of the map store.
+enum Looked {
+    Nothing,
+    Map(Box<Header>),
+    /// It may be a map of version 0, whose blocks have the names of their contents.
+    Unreadable,
+}
+
 impl Stores {
     /// Takes a census. Ids come first: a volume whose id is drawn later is not touched. Roots are read twice: a tree that is
     /// handed on to a clone or a new name while its old root is deleted is seen at one of them.
@@ -101,9 +120,8 @@ impl Stores {
             loop {
                 let page = self.list(Place::Maps, &[], &after).await?;
                 let names = page.names.iter().filter_map(|name| std::str::from_utf8(name).ok());
-                let names: Vec<_> =
-                    names.filter_map(ObjectName::new).filter(|name| !is_reserved(name)).collect();
-                self.count_roots(&census, &names).await?;
+                let names: Vec<_> = names.filter_map(ObjectName::new).collect();
+                self.count_all(&census, &names).await?;
                 match page.names.last().filter(|_| page.more) {
                     Some(last) => after = crate::listing::after_page(last),
                     None => break,
@@ -113,42 +131,89 @@ impl Stores {
         Ok(census.into_inner())
     }
 
-    async fn count_roots(&self, census: &RefCell<Census>, names: &[ObjectName]) -> Result<(), Failure> {
+    async fn count_all(&self, census: &RefCell<Census>, names: &[ObjectName]) -> Result<(), Failure> {
         let mut names = names.iter();
         parallel::each(|| {
             names.next().map(|name| async move {
-                if let Some(root) = self.root_of_ours(name).await? {
-                    // An intent that was carried out names a tree that is not kept any more.
-                    let gone_on = self.gone_on(&root).await?.map(|found| found.root().clone());
-                    census.borrow_mut().add(gone_on.unwrap_or(root));
+                match ParsedName::parse(name.as_str()) {
+                    ParsedName::Other => self.count(census, name).await,
+                    ParsedName::LegacyTable { .. } => self.count_table(census, name).await,
+                    _ => Ok(()),
                 }
-                Ok(())
             })
         })
         .await
     }
 
-    /// The root of version 3 under a name; maps of the original refer to nothing that we made.
+    async fn count(&self, census: &RefCell<Census>, name: &ObjectName) -> Result<(), Failure> {
+        match self.look_for_map(name).await? {
+            Looked::Nothing => {}
+            Looked::Unreadable => census.borrow_mut().originals.add_unreadable(name),
+            Looked::Map(header) => {
+                census.borrow_mut().originals.add(name, &header);
+                if let Header::Root(root) = *header {
+                    // An intent that was carried out names a tree that is not kept any more.
+                    let gone_on = self.gone_on(&root).await?.map(|found| found.root().clone());
+                    census.borrow_mut().add(gone_on.unwrap_or(root));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A volume of the original with a name that is forbidden now would look like a table, and is not read here.
+    async fn count_table(&self, census: &RefCell<Census>, name: &ObjectName) -> Result<(), Failure> {
+        /// As long as the first entry of a table can be told from a header.
+        const HEAD_BYTES: u64 = 8;
+        let head = match self.read(name, 0, HEAD_BYTES).await {
+            Err(failure) if failure.kind == ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        if LegacyMap::has_signature(&head) {
+            census.borrow_mut().originals.add_unreadable(name);
+        }
+        Ok(())
+    }
+
+    /// The map that is named `name`, if it is one.
     ///
     /// A map of version 0 has no header: whatever is as short as a root and is no map that we know may be a damaged root, and
     /// then nobody knows what it uses.
-    async fn root_of_ours(&self, name: &ObjectName) -> Result<Option<Root>, Failure> {
+    async fn look_for_map(&self, name: &ObjectName) -> Result<Looked, Failure> {
         let length = u64::try_from(ROOT_BYTES).unwrap_or(0);
         let bytes = match self.read(name, 0, length).await {
             Ok(bytes) => bytes,
-            Err(failure) if failure.kind == ErrorKind::NotFound => return Ok(None),
+            Err(failure) if failure.kind == ErrorKind::NotFound => return Ok(Looked::Nothing),
             Err(failure) => return Err(failure),
         };
-        match Header::decode(name, &bytes, None) {
-            Ok(Header::Root(root)) => Ok(Some(root)),
-            Ok(Header::Legacy(_)) => Ok(None),
-            Err(_) if !bytes.starts_with(&MAGIC) && self.size(Place::Maps, name).await? > length => Ok(None),
-            Err(error) => Err(Failure::new(
+        let error = match Header::decode(name, &bytes, None) {
+            Ok(header) => return Ok(Looked::Map(Box::new(header))),
+            Err(error) => error,
+        };
+        let has_magic = bytes.starts_with(&MAGIC);
+        match self.size(Place::Maps, name).await {
+            Err(failure) if failure.kind == ErrorKind::NotFound => Ok(Looked::Nothing),
+            // A lock of the original, where maps and locks are in one directory: no volume has such a name.
+            Ok(size) if !has_magic && size <= LOCK_BYTES_MAX && name.as_str().ends_with("_lock") => {
+                Ok(Looked::Nothing)
+            }
+            Ok(size) if !has_magic && size > length => Ok(Looked::Unreadable),
+            Ok(_) => Err(Failure::new(
                 ErrorKind::Corrupt,
                 format!(
                     "cannot collect: volume {name} cannot be read, so nobody knows what it uses: {error}"
                 ),
             )),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The root of version 3 under a name; maps of the original refer to nothing that we made.
+    async fn root_of_ours(&self, name: &ObjectName) -> Result<Option<Root>, Failure> {
+        let Looked::Map(header) = self.look_for_map(name).await? else { return Ok(None) };
+        match *header {
+            Header::Root(root) => Ok(Some(root)),
+            Header::Legacy(_) => Ok(None),
         }
     }
 

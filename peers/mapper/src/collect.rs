@@ -5,34 +5,35 @@
 //! marked. So it needs no more memory for a larger store, only more walks. A step does a bounded amount of that. Between
 //! steps the marks are kept; if they are lost, the piece is begun again.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, HashSet},
-};
+use std::{cell::RefCell, collections::BTreeMap};
 
 use protocol::{Collected, ErrorKind, Failure, Flags, List, Message};
-use volume::{NodeKey, ObjectName, ParsedName, Walk};
+use volume::{ObjectName, ParsedName};
 
 use crate::{
     asked::{Answer, Asked},
     census::{Census, Standing},
-    failure::{InVolume, invalid},
+    failure::invalid,
     kinds::{Kind, key_of, name_of},
-    marks::{Key, Marks},
+    listing::cut,
+    marks::Marks,
+    original_blocks::Step,
     parallel,
     service::Service,
     store_calls::Place,
+    tree_walk::{Depth, TreeWalk, Visit},
 };
 
 /// Most names marked at a time: 24 bytes each, twice while they are sorted. Few in tests, so that they see many pieces.
 const MARKS_MAX: usize = if cfg!(test) { 8 } else { 1 << 20 };
-/// Most nodes remembered as walked, so that what snapshots share is walked once: 24 bytes each. Beyond, it is walked again.
-const WALKED_MAX: usize = 1 << 20;
+/// The longest reason that an answer has room for, in bytes.
+const SPARED_BYTES: usize = 400;
 /// Nodes read, or names looked at, in one step.
-const STEP_WORK: u64 = if cfg!(test) { 16 } else { 4096 };
+pub(crate) const STEP_WORK: u64 = if cfg!(test) { 16 } else { 4096 };
 
-/// What the resume point of the last part begins with: no kind's prefix does.
+/// What resume points of the parts after the last kind begin with: no kind's prefix does.
 const LEFTOVERS: &[u8] = b"t.";
+const ORIGINALS: &[u8] = b"o.";
 
 /// A piece of a collection that is under way.
 pub(crate) struct Collection {
@@ -41,24 +42,25 @@ pub(crate) struct Collection {
     after: Vec<u8>,
     census: Census,
     marks: Marks,
-    walked: HashSet<Key>,
-    /// The tree to be walked next, and the walk through the one before.
-    walk: (usize, Option<Walk>),
+    walk: TreeWalk,
     is_marked: bool,
 }
 
 /// What one step found.
 #[derive(Default)]
-struct Tally {
-    seen: u64,
+pub(crate) struct Tally {
+    pub(crate) seen: u64,
     removed: u64,
     removed_bytes: u64,
+    /// Why the original's blocks were left alone.
+    spared: Option<String>,
 }
 
 impl Tally {
     fn answer(self, resume: Option<Vec<u8>>) -> Answer {
-        let Tally { seen, removed, removed_bytes } = self;
-        Answer::Argument(Collected { seen, removed, removed_bytes, resume }.encode())
+        let Tally { seen, removed, removed_bytes, spared } = self;
+        let spared = spared.map(|reason| cut(reason, SPARED_BYTES));
+        Answer::Argument(Collected { seen, removed, removed_bytes, resume, spared }.encode())
     }
 }
 
@@ -70,6 +72,14 @@ impl Service {
         let is_dry = !asked.flags.contains(Flags::FORCE);
         if let Some(after) = argument.after.strip_prefix(LEFTOVERS) {
             return self.collect_leftovers(after, is_dry).await;
+        }
+        if let Some(after) = argument.after.strip_prefix(ORIGINALS) {
+            let mut tally = Tally::default();
+            return Ok(match self.collect_originals(after, is_dry, &mut tally).await? {
+                Step::After(after) => tally.answer(Some([ORIGINALS, &after].concat())),
+                Step::Done => tally.answer(None),
+                Step::Vetoed(reason) => Tally { spared: Some(reason), ..tally }.answer(None),
+            });
         }
         let (kind, after) = point_of(&argument.after)?;
         let kept = self.collection.take().filter(|kept| kept.kind == kind && kept.after == after);
@@ -93,7 +103,8 @@ impl Service {
         let found = self.stores.leftovers(after, STEP_WORK).await?;
         let mut tally = Tally { seen: found.seen, ..Tally::default() };
         self.remove(Place::Maps, found.tables, is_dry, &mut tally).await?;
-        Ok(tally.answer(found.after.map(|after| [LEFTOVERS, &after].concat())))
+        let next = found.after.map(|after| [LEFTOVERS, &after].concat());
+        Ok(tally.answer(Some(next.unwrap_or_else(|| ORIGINALS.to_vec()))))
     }
 
     async fn new_piece(&self, kind: Kind, after: Vec<u8>) -> Result<Box<Collection>, Failure> {
@@ -104,8 +115,7 @@ impl Service {
             after,
             census,
             marks: Marks::new(reached, MARKS_MAX),
-            walked: HashSet::new(),
-            walk: (0, None),
+            walk: TreeWalk::default(),
             // Nothing but the root refers to a log.
             is_marked: kind == Kind::Log,
         }))
@@ -143,62 +153,27 @@ impl Service {
 
     /// Walks on through the trees.
     async fn mark_some(&self, collection: &mut Collection) -> Result<Resume, Failure> {
+        let depth = if collection.kind == Kind::Node { Depth::Nodes } else { Depth::Blocks };
         for _ in 0..STEP_WORK {
-            let (tree, walk) = &mut collection.walk;
-            if let Some(node) = walk.as_ref().and_then(Walk::next_node) {
-                match self.mark_node(collection, node).await? {
-                    Marked::Yes => continue,
-                    Marked::Overtaken => return Ok(Resume::NewPiece),
+            let Collection { kind, census, marks, walk, is_marked, .. } = &mut *collection;
+            match self.visit(walk, census.trees(), depth).await? {
+                Visit::Node { key, .. } if *kind == Kind::Node => {
+                    key.into_iter().for_each(|key| marks.add(key))
+                }
+                Visit::Node { leaf, .. } => {
+                    let names = leaf.iter().flat_map(|leaf| leaf.object_names());
+                    let keys = names.filter_map(|block| key_of(&ParsedName::parse(block.as_str())));
+                    keys.for_each(|key| marks.add(key));
+                }
+                Visit::Overtaken => return Ok(Resume::NewPiece),
+                Visit::End => {
+                    marks.settle();
+                    *is_marked = true;
+                    break;
                 }
             }
-            let Some(root) = collection.census.trees().get(*tree) else {
-                collection.marks.settle();
-                collection.walked = HashSet::new();
-                collection.is_marked = true;
-                break;
-            };
-            *tree += 1;
-            *walk = Some(Walk::new(root));
         }
         Ok(Resume::Here)
-    }
-
-    /// Marks a node, or what it refers to.
-    async fn mark_node(&self, collection: &mut Collection, node: NodeKey) -> Result<Marked, Failure> {
-        let Collection { kind, marks, walked, walk: (_, Some(walk)), .. } = collection else {
-            return Ok(Marked::Yes);
-        };
-        let Some(name) = node.name() else { return Ok(Marked::Yes) };
-        let key = key_of(&ParsedName::parse(name.as_str()));
-        if *kind == Kind::Node {
-            key.into_iter().for_each(|key| marks.add(key));
-        }
-        let is_known = key.is_some_and(|key| walked.contains(&key));
-        if is_known || (*kind == Kind::Node && node.level == 0) {
-            walk.skip();
-            return Ok(Marked::Yes);
-        }
-        let bytes = match self.stores.read_whole(&name).await {
-            Err(failure) if failure.kind == ErrorKind::NotFound => {
-                // A later census does not lead to a node that was replaced; to one that is lost it does.
-                if self.missing_node.replace(Some(name.clone())).is_some_and(|before| before == name) {
-                    let message = format!("cannot collect: a volume uses node {name}, which is missing");
-                    return Err(Failure::new(ErrorKind::Corrupt, message));
-                }
-                return Ok(Marked::Overtaken);
-            }
-            other => other?,
-        };
-        if let Some(leaf) = walk.load(&bytes).in_volume(&name)?
-            && *kind == Kind::Block
-        {
-            let keys = leaf.object_names().filter_map(|block| key_of(&ParsedName::parse(block.as_str())));
-            keys.for_each(|key| marks.add(key));
-        }
-        if let Some(key) = key.filter(|_| walked.len() < WALKED_MAX) {
-            walked.insert(key);
-        }
-        Ok(Marked::Yes)
     }
 
     /// Which names of a page nothing refers to.
@@ -235,7 +210,7 @@ impl Service {
         Ok(sorted)
     }
 
-    async fn remove(
+    pub(crate) async fn remove(
         &self,
         place: Place,
         garbage: Vec<ObjectName>,
@@ -265,12 +240,6 @@ impl Service {
         tally.removed_bytes = tally.removed_bytes.saturating_add(bytes);
         Ok(())
     }
-}
-
-enum Marked {
-    Yes,
-    /// A volume in use has replaced the node since the census, or was deleted.
-    Overtaken,
 }
 
 struct Sorted {

@@ -1,9 +1,7 @@
 //! Delete: a tombstone first, then what only this volume used.
 
 use protocol::{ErrorKind, Failure};
-use volume::{
-    BlockIndex, BootId, Entry, Header, ObjectName, ParsedName, RequestId, Root, RootState, VolumeId, Walk,
-};
+use volume::{BlockIndex, BootId, Entry, Header, ObjectName, ParsedName, RequestId, Root, RootState, Walk};
 
 use crate::{
     asked::{Answer, Asked},
@@ -62,8 +60,8 @@ impl Stores {
     /// Deletes the blocks, nodes and logs that only a deleted volume used.
     async fn clear_away(&self, name: &ObjectName, found: Found, boot: BootId) -> Result<(), Failure> {
         let Header::Root(root) = found.header else { return Ok(()) };
-        if root.id == VolumeId(0) {
-            // A snapshot: its volume or its clones may use all of it.
+        if root.state == RootState::ReadOnly {
+            // A snapshot, or an image with an id of its own: its volume or its clones may use all of it.
             return Ok(());
         }
         self.clear_logged(name, &root, boot).await?;

@@ -38,6 +38,8 @@ mod lock;
 mod mapper;
 mod marks;
 mod open;
+mod original_blocks;
+mod originals;
 mod parallel;
 mod punch;
 mod rename;
@@ -49,6 +51,7 @@ mod snapshot;
 mod store_calls;
 #[cfg(test)]
 mod tests;
+mod tree_walk;
 mod turn;
 mod volumes;
 

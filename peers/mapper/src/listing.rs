@@ -70,14 +70,19 @@ impl Service {
     async fn line(&self, name: &[u8]) -> Option<ListedVolume> {
         let shown = String::from_utf8_lossy(name).into_owned();
         let Some(object) = std::str::from_utf8(name).ok().and_then(ObjectName::new) else {
-            return Some(ListedVolume { name: cut(shown), info: Err("the name is not UTF-8".to_owned()) });
+            return Some(ListedVolume {
+                name: cut(shown, TEXT_MAX),
+                info: Err("the name is not UTF-8".to_owned()),
+            });
         };
         match self.stores.find_live(&object).await {
             Ok(Some(found)) => Some(ListedVolume { name: shown, info: Ok(describe(&object, &found, None)) }),
             Ok(None) => None,
             // It is listed under its proper name.
             Err(_) if name.starts_with(FORMER_PREFIX.as_bytes()) => None,
-            Err(failure) => Some(ListedVolume { name: cut(shown), info: Err(cut(failure.message)) }),
+            Err(failure) => {
+                Some(ListedVolume { name: cut(shown, TEXT_MAX), info: Err(cut(failure.message, TEXT_MAX)) })
+            }
         }
     }
 }
@@ -134,8 +139,9 @@ fn may_be_volume(name: &[u8]) -> bool {
     std::str::from_utf8(name).ok().and_then(ObjectName::new).is_none_or(|name| !is_reserved(&name))
 }
 
-fn cut(text: String) -> String {
-    if text.len() <= TEXT_MAX { text } else { text.chars().take(TEXT_MAX / 4).collect() }
+/// The text, or as much of it as is sure to fit.
+pub(crate) fn cut(text: String, limit: usize) -> String {
+    if text.len() <= limit { text } else { text.chars().take(limit / 4).collect() }
 }
 
 /// Where to go on after a page that ends in `last`: past all nodes, or all logs, of the same volume.

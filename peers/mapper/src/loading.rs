@@ -187,11 +187,17 @@ impl Stores {
     }
 
     async fn load_node(&self, name: &ObjectName, map: &RefCell<Map>, node: Wanted) -> Result<(), Failure> {
-        let mut bytes = Vec::new();
-        for range in &node.reads {
-            bytes.extend(self.read_range(range).await.map_err(|failure| missing(name, failure))?);
-        }
+        let bytes = self.read_ranges(&node.reads).await.map_err(|failure| missing(name, failure))?;
         map.borrow_mut().load(&node.key, &bytes).in_volume(name)
+    }
+
+    /// The bytes of all ranges, one after the other.
+    pub(crate) async fn read_ranges(&self, ranges: &[ObjectRange]) -> Result<Vec<u8>, Failure> {
+        let mut bytes = Vec::new();
+        for range in ranges {
+            bytes.extend(self.read_range(range).await?);
+        }
+        Ok(bytes)
     }
 
     async fn read_range(&self, range: &ObjectRange) -> Result<Vec<u8>, Failure> {

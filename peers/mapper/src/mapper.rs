@@ -42,7 +42,8 @@ impl Mapper {
             breath: RefCell::default(),
             collecting: Gate::default(),
             collection: RefCell::default(),
-            missing_node: RefCell::default(),
+            original_piece: RefCell::default(),
+            missing: RefCell::default(),
             stopping: Signal::default(),
             giving_up,
         })

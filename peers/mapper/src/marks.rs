@@ -5,23 +5,24 @@ pub(crate) type Key = [u64; 3];
 
 /// The first names after some name that are in use: as many as fit, and how far they reach.
 #[derive(Debug)]
-pub(crate) struct Marks {
-    after: Option<Key>,
+pub(crate) struct Marks<K = Key> {
+    after: Option<K>,
     /// Nothing is known of names beyond.
-    end: Option<Key>,
-    keys: Vec<Key>,
+    end: Option<K>,
+    keys: Vec<K>,
     limit: usize,
 }
 
-impl Marks {
+impl<K: Ord + Clone> Marks<K> {
     /// Will hold the names after `after`, at most `limit` of them.
-    pub(crate) fn new(after: Option<Key>, limit: usize) -> Marks {
+    pub(crate) fn new(after: Option<K>, limit: usize) -> Marks<K> {
         Marks { after, end: None, keys: Vec::new(), limit: limit.max(1) }
     }
 
     /// Notes that a name is in use.
-    pub(crate) fn add(&mut self, key: Key) {
-        let is_inside = self.after.is_none_or(|after| key > after) && self.end.is_none_or(|end| key <= end);
+    pub(crate) fn add(&mut self, key: K) {
+        let is_inside = self.after.as_ref().is_none_or(|after| key > *after)
+            && self.end.as_ref().is_none_or(|end| key <= *end);
         if !is_inside {
             return;
         }
@@ -37,18 +38,18 @@ impl Marks {
         self.keys.dedup();
         if self.keys.len() > self.limit {
             self.keys.truncate(self.limit);
-            self.end = self.keys.last().copied();
+            self.end = self.keys.last().cloned();
         }
     }
 
     /// The last name of which anything is known, unless all is.
-    pub(crate) fn end(&self) -> Option<Key> {
-        self.end
+    pub(crate) fn end(&self) -> Option<K> {
+        self.end.clone()
     }
 
     /// Whether a name is in use; `None` if it lies beyond what is known. Settled before.
-    pub(crate) fn contains(&self, key: &Key) -> Option<bool> {
-        let is_known = self.end.is_none_or(|end| *key <= end);
+    pub(crate) fn contains(&self, key: &K) -> Option<bool> {
+        let is_known = self.end.as_ref().is_none_or(|end| key <= end);
         is_known.then(|| self.keys.binary_search(key).is_ok())
     }
 }

@@ -9,6 +9,7 @@ use volume::{BootId, ObjectName};
 use crate::{
     collect,
     loading::Found,
+    original_blocks,
     parallel::Signal,
     session::Session,
     store_calls::Stores,
@@ -27,8 +28,9 @@ pub(crate) struct Service {
     /// One collection at a time.
     pub(crate) collecting: Gate,
     pub(crate) collection: collect::Kept,
-    /// The node that a collection last looked for in vain.
-    pub(crate) missing_node: RefCell<Option<volume::ObjectName>>,
+    pub(crate) original_piece: original_blocks::Kept,
+    /// The node or map of the original that a collection last looked for in vain.
+    pub(crate) missing: RefCell<Option<volume::ObjectName>>,
     /// The mapper is to stop: nobody goes on waiting for a lock.
     pub(crate) stopping: Signal,
     /// It took too long to stop: what is still under way is given up.

@@ -254,6 +254,8 @@ messages! {
         removed_bytes: u64,
         /// Where to go on; none when done.
         resume: Option<Vec<u8>>,
+        /// Why blocks of the original were left alone, if they were; at the end.
+        spared: Option<String>,
     }
 }
 

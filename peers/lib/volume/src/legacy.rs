@@ -186,6 +186,12 @@ fn decode_v1(bytes: &[u8]) -> Result<Root, FormatError> {
 }
 
 impl LegacyMap {
+    /// Whether bytes begin as a map does that has a header: no table begins so.
+    pub fn has_signature(bytes: &[u8]) -> bool {
+        // The length of the first name in a table is at most 123, and 0 only if the entry says that there is none.
+        bytes.starts_with(&MAGIC) || bytes.starts_with(&1u32.to_le_bytes())
+    }
+
     /// How many leaves of ours the map has.
     pub fn leaf_count(&self) -> u64 {
         self.root.block_count().div_ceil(FANOUT as u64)

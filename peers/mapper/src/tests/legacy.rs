@@ -1,17 +1,20 @@
 //! Volumes that the original wrote.
 
-use protocol::{ErrorKind, VolumeKind};
+use protocol::{BlockList, ErrorKind, VolumeKind};
 
-use super::rig::{BLOCK, Rig, kind};
+use super::{
+    collecting::collect,
+    rig::{BLOCK, Rig, kind},
+};
 
 const FLAG_READ_ONLY: u32 = 1;
 const FLAG_DELETED: u32 = 2;
-const WRITABLE: u8 = 1;
-const OWNED: u8 = 2;
-const ZERO: u8 = 4;
+pub(super) const WRITABLE: u8 = 1;
+pub(super) const OWNED: u8 = 2;
+pub(super) const ZERO: u8 = 4;
 
 /// A version 2 header, and its table.
-fn put_v2(rig: &Rig, name: &str, flags: u32, blocks: &[(u8, &str)]) {
+pub(super) fn put_v2(rig: &Rig, name: &str, flags: u32, blocks: &[(u8, &str)]) {
     let size = u64::try_from(blocks.len()).unwrap() * u64::from(BLOCK);
     let mut header = b"AMF.".to_vec();
     header.extend(2_u32.to_be_bytes());
@@ -93,6 +96,27 @@ fn snapshots_and_clones_of_the_originals_volumes_go_their_own_ways() {
     assert_eq!(caller.read_all("cloned", 3).unwrap(), [0, 0, 8]);
     assert_eq!(caller.read_all("legacysnap", 3).unwrap(), [0, 0, 2]);
     assert_eq!(caller.read_all("of-snap", 3).unwrap(), [0, 0, 2]);
+    caller.client.remove("legacysnap").unwrap();
+    collect(&mut caller, false);
+    assert_eq!(caller.read_all("cloned", 3).unwrap(), [0, 0, 8]);
+    assert_eq!(caller.read_all("of-snap", 3).unwrap(), [0, 0, 2]);
+}
+
+#[test]
+fn clones_of_an_image_of_blocks_outlive_it() {
+    let rig = with_volume();
+    let mut caller = rig.client();
+    let block = protocol::BlockSource {
+        name: b"legacy1_0000000000000001_0000000000000002".to_vec(),
+        is_read_only: true,
+    };
+    let (block_size, size_bytes) = (BLOCK, 2 * u64::from(BLOCK));
+    let list = BlockList { size_bytes, block_size, read_only: true, blocks: vec![block.clone(), block] };
+    caller.client.create_from_blocks("image1", &list).unwrap();
+    caller.client.create("cloned", None, Some("image1"), None).unwrap();
+    caller.client.remove("image1").unwrap();
+    collect(&mut caller, false);
+    assert_eq!(caller.read_all("cloned", 2).unwrap(), [2, 2]);
 }
 
 #[test]

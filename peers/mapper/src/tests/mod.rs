@@ -7,5 +7,6 @@ mod flows;
 mod legacy;
 mod memory_store;
 mod nodes;
+mod originals;
 mod redelivery;
 mod rig;
