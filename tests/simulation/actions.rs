@@ -55,6 +55,8 @@ impl World {
             }
             Action::Move { volume, is_forced } => self.move_volume(*volume, *is_forced),
             Action::Check => self.settle(false),
+            Action::Collect => self.collect(),
+            Action::KillClient => self.kill_client(),
         }
     }
 

@@ -6,7 +6,7 @@ use xseg::{Held, PortNumber};
 use crate::{
     flight::{Change, Flight, Kind},
     model::{SECTOR, Sector, UNSURE, Version, Volume},
-    node::VLMC,
+    node::{MAPPER, VLMC},
     tell::tell,
     world::{Checked, Found, NODE_NAMES, World},
 };
@@ -76,7 +76,8 @@ impl World {
         self.next_flow += 1;
         request.set_flow(flow);
         ask.fill(&mut request).map_err(|error| error.to_string())?;
-        let sent = self.nodes[node].client.submit(request, PortNumber(VLMC));
+        let to = if ask.op == Op::Collect { MAPPER } else { VLMC };
+        let sent = self.nodes[node].client.submit(request, PortNumber(to));
         sent.map_err(|refused| refused.to_string())?;
         tell(format_args!(
             "client {node} asks {flow}: {kind:?} of {}, {}+{}",
@@ -156,6 +157,7 @@ impl World {
                 let found = if is_done { Found::Bytes(contents(reply)) } else { Found::Nothing };
                 self.found.insert(flow, found);
             }
+            Kind::Collect if is_done => self.collected(reply)?,
             Kind::Open { volume } if is_done => {
                 let is_snapshot = self.model.volumes.get(&volume).is_some_and(|volume| volume.is_snapshot);
                 if is_snapshot || self.owns(flight.node, &volume) {

@@ -53,6 +53,8 @@ pub(crate) enum Kind {
     Scan {
         volume: String,
     },
+    /// A step of a collection.
+    Collect,
     /// Something that must be refused.
     Senseless {
         volume: String,
@@ -108,7 +110,7 @@ impl Kind {
             | Kind::Scan { volume }
             | Kind::Senseless { volume } => Some(volume),
             Kind::Change(Change::Snapshot { volume, .. }) => Some(volume),
-            Kind::Change(_) => None,
+            Kind::Change(_) | Kind::Collect => None,
         }
     }
 

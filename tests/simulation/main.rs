@@ -3,6 +3,7 @@
 
 mod actions;
 mod client;
+mod collecting;
 mod contention;
 mod dice;
 mod flight;
@@ -12,6 +13,7 @@ mod node;
 mod object;
 mod plan;
 mod run;
+mod saved;
 mod seeds;
 mod server;
 mod settle;

@@ -11,10 +11,9 @@ pub(crate) const BLOCKS: u32 = 0;
 pub(crate) const MAPS: u32 = 1;
 pub(crate) const MAPPER: u32 = 2;
 pub(crate) const VLMC: u32 = 3;
-pub(crate) const CLIENT: u32 = 4;
 
 /// A role that can die.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Role {
     Vlmc,
     Mapper,
@@ -69,10 +68,9 @@ impl Clock for SimulatedClock {
 impl Node {
     /// A machine that has just started. `boot` is another number each time.
     pub(crate) fn start(name: &str, boot: u64, nr_ops: u32, clock: SimulatedClock) -> Node {
-        let geometry = Geometry::new(8, 8, 512, 24 << 20).expect("sizes that fit");
+        let geometry = Geometry::new(8, 4, 512, 24 << 20).expect("sizes that fit");
         let segment = Segment::private(geometry).expect("memory for a segment");
-        let client = segment.bind(PortNumber(CLIENT), Reserve { requests: 64, bytes: 4 << 20 });
-        let client = client.expect("a fresh segment has free ports");
+        let client = new_client(&segment);
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&boot.to_le_bytes());
         let stores = [Server::new(BLOCKS, Place::Blocks), Server::new(MAPS, Place::Maps)];
@@ -99,6 +97,12 @@ impl Node {
             Role::Blocks => self.stores[0].start(&self.segment),
             Role::Maps => self.stores[1].start(&self.segment),
         }
+    }
+
+    /// The client dies as by SIGKILL, and another one takes its place.
+    pub(crate) fn renew_client(&mut self) {
+        self.client.abandon();
+        self.client = new_client(&self.segment);
     }
 
     /// As SIGKILL does.
@@ -167,6 +171,11 @@ impl Node {
             run_dir: PathBuf::new(),
         }
     }
+}
+
+fn new_client(segment: &Segment) -> Port {
+    let client = segment.bind_dynamic(Reserve { requests: 64, bytes: 4 << 20 });
+    client.expect("a segment has room for a client once the one before was reaped")
 }
 
 fn end(peer: Option<Boxed>) {

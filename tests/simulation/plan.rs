@@ -1,5 +1,7 @@
 //! What happens in a simulation, as a list that can be shortened: each item makes sense whatever is left of the others.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     dice::Dice,
     node::{ROLES, Role},
@@ -7,7 +9,7 @@ use crate::{
 };
 
 /// Everything that a run depends on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
     /// Decides the order in which peers run.
     pub(crate) schedule: u64,
@@ -15,32 +17,33 @@ pub(crate) struct Plan {
     pub(crate) items: Vec<Item>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Settings {
     pub(crate) node_count: usize,
     pub(crate) nr_ops: u32,
     pub(crate) block_size: u32,
     /// Blocks of the largest volume.
     pub(crate) blocks_max: usize,
+    #[serde(skip)]
     pub(crate) mutant: Mutant,
 }
 
 /// Something that happens `gap` steps after the one before.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Item {
     pub(crate) gap: usize,
     pub(crate) action: Action,
 }
 
 /// Numbers choose among what there is when it happens.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Range {
     pub(crate) volume: usize,
     pub(crate) start: usize,
     pub(crate) length: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Action {
     Create {
         sectors: usize,
@@ -112,6 +115,10 @@ pub(crate) enum Action {
     },
     /// Everything is read and compared.
     Check,
+    /// What nothing refers to is deleted, step by step, while all else goes on.
+    Collect,
+    /// Who asks dies, with all that it has asked under way; another one comes.
+    KillClient,
 }
 
 impl Plan {
@@ -212,12 +219,13 @@ fn change(dice: &mut Dice) -> Action {
 
 fn other(dice: &mut Dice) -> Action {
     let volume = dice.below(100);
-    match dice.below(20) {
+    match dice.below(22) {
         0..8 => Action::Read(range(dice)),
         8..14 => Action::Flush { volume },
         14..16 => Action::Open { volume },
         16..18 => Action::Close { volume },
         18 => Action::Senseless { volume, which: dice.below(8) },
+        19..21 => Action::Collect,
         _ => Action::Check,
     }
 }
@@ -226,6 +234,9 @@ fn kill(dice: &mut Dice) -> Action {
     let (role, node) = (ROLES[dice.below(4)], dice.below(2));
     if dice.chance(15) && matches!(role, Role::Vlmc | Role::Mapper) {
         return Action::Restart { role, node };
+    }
+    if dice.chance(10) {
+        return Action::KillClient;
     }
     let after = dice.chance(70).then(|| u32::try_from(dice.below(12)).unwrap_or(0));
     Action::Kill { role, node, after, pause: dice.below(60) }

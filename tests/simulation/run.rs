@@ -46,7 +46,8 @@ fn play(plan: &Plan) -> Checked<()> {
     }
     world.settle(false)?;
     world.lose_power();
-    world.settle(true)
+    world.settle(true)?;
+    world.clean_up()
 }
 
 thread_local! {

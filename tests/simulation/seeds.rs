@@ -2,33 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{minimise::minimise, plan::Plan, run::run, store::Mutant, tell::tell};
+use crate::{minimise::minimise, plan::Plan, run::run, saved::save, store::Mutant, tell::tell};
 
-/// How long the seeds of the usual test run take.
-const USUAL: Duration = Duration::from_secs(60);
-/// Seeds in that time, at most.
-const SEEDS_MAX: u64 = 10_000;
-
-/// Seeds that failed once, and why.
-const REGRESSIONS: [(u64, &str); 8] = [
-    (8, "vlmc read and wrote by old entries after a lost volume was opened again"),
-    (201, "vlmc kept the size that a volume had before another node resized it"),
-    (687, "a mapper went on with a session that had begun halfway"),
-    (874, "a map write that was served twice told of no change, so a durable write was lost with the power"),
-    (3600, "blocks made before another of the same request failed were never committed"),
-    (20164, "a volume that a delete failed on was read by its old map when its name was given again"),
-    (21483, "a snapshot saw what a failed write had done, and lost it with the power"),
-    (30132, "a flush on one node was taken for one of what another node had written"),
-];
-
-#[test]
-fn seeds_that_failed_once_hold() {
-    for (seed, why) in REGRESSIONS {
-        if let Err(reason) = run(&Plan::of(seed, Mutant::None)) {
-            panic!("seed {seed} fails again ({why}): {reason}");
-        }
-    }
-}
+/// Seeds of the usual test run, all lanes together.
+const SEEDS_USUAL: u64 = 10_000;
+/// Who runs them: each lane takes every so-manieth seed, in a thread of its own.
+const LANES: u64 = 4;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -40,10 +19,13 @@ fn check(seed: u64) {
     let Err(first) = run(&plan) else { return };
     let short = minimise(&plan, &first);
     tell(format_args!("---- the shortened plan"));
+    if let Ok(name) = std::env::var("SAVE") {
+        save(&short, &name);
+    }
     let reason = run(&short).err().unwrap_or_else(|| "it does not fail again".to_owned());
     let items: Vec<String> = short.items.iter().map(|item| format!("  {item:?}")).collect();
     panic!(
-        "seed {seed} fails: {first}\nreplay: SEED={seed} cargo test -p tests --test simulation seeds_hold\n\
+        "seed {seed} fails: {first}\nreplay: SEED={seed} cargo test -p tests --test simulation seeds_hold_in_lane_0\n\
          shortened to {} items, {:?}, schedule {}, which fails so: {reason}\n{}",
         items.len(),
         short.settings,
@@ -52,27 +34,49 @@ fn check(seed: u64) {
     );
 }
 
-/// `SEED=n` runs one; `SEEDS=n` so many, from `FROM`; `SECONDS=n` for so long; `SURVEY` goes on after one that fails.
-#[test]
-fn seeds_hold() {
-    if let Some(seed) = number("SEED") {
-        return check(seed);
-    }
+/// A lane of the seeds: `SEEDS=n` so many in all, from `FROM`; `SECONDS=n` for so long; `SURVEY` goes on after one that fails.
+fn run_lane(lane: u64) {
     let first = number("FROM").unwrap_or(0);
-    let count = number("SEEDS").unwrap_or(if number("SECONDS").is_some() { u64::MAX } else { SEEDS_MAX });
-    let time = number("SECONDS").map_or(USUAL, Duration::from_secs);
+    let count = number("SEEDS").or(number("SECONDS").is_none().then_some(SEEDS_USUAL)).unwrap_or(u64::MAX);
+    let time = number("SECONDS").map(Duration::from_secs);
     let start = Instant::now();
-    let mut done = 0;
-    let mut failed = 0;
-    while done < count && start.elapsed() < time {
-        let seed = first.wrapping_add(done);
+    let (mut done, mut failed) = (0, 0);
+    for seed in (lane..count).step_by(usize::try_from(LANES).expect("a few")) {
+        if time.is_some_and(|time| start.elapsed() >= time) {
+            break;
+        }
         match std::env::var_os("SURVEY") {
-            Some(_) => failed += u64::from(survey(seed)),
-            None => check(seed),
+            Some(_) => failed += u64::from(survey(first.wrapping_add(seed))),
+            None => check(first.wrapping_add(seed)),
         }
         done += 1;
     }
-    println!("{} of {done} seeds from {first} hold, in {} s", done - failed, start.elapsed().as_secs());
+    let seconds = start.elapsed().as_secs();
+    println!("{} of {done} seeds hold in lane {lane} from {first}, in {seconds} s", done - failed);
+}
+
+/// `SEED=n` runs this one alone.
+#[test]
+fn seeds_hold_in_lane_0() {
+    match number("SEED") {
+        Some(seed) => check(seed),
+        None => run_lane(0),
+    }
+}
+
+#[test]
+fn seeds_hold_in_lane_1() {
+    run_lane(1);
+}
+
+#[test]
+fn seeds_hold_in_lane_2() {
+    run_lane(2);
+}
+
+#[test]
+fn seeds_hold_in_lane_3() {
+    run_lane(3);
 }
 
 /// Says in a line how a seed fails, if it does.

@@ -18,8 +18,9 @@ pub(crate) enum Place {
 }
 
 /// What a store does wrong on purpose, to see that somebody notices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Mutant {
+    #[default]
     None,
     IgnoresSync,
     DropsFlush,
@@ -95,6 +96,19 @@ impl Disk {
         {
             lock.number += 1;
         }
+    }
+
+    /// Blocks, nodes and logs: roots of what is gone and reserved numbers stay for ever, so that no name is given twice.
+    pub(crate) fn names_that_cost_space(&self) -> Vec<String> {
+        let is_there = |(name, object): (&Vec<u8>, &Object)| {
+            object.now.is_some().then(|| String::from_utf8_lossy(name).into_owned())
+        };
+        let maps = self
+            .maps
+            .iter()
+            .filter_map(is_there)
+            .filter(|name| name.starts_with("n.") || name.starts_with("l."));
+        self.blocks.iter().filter_map(is_there).chain(maps).collect()
     }
 
     pub(crate) fn lock_owner(&self, name: &str) -> Option<&str> {

@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) doubts: Vec<Change>,
     /// What looks and scans found: a status and bytes, or a size.
     pub(crate) found: BTreeMap<u64, Found>,
+    /// Where the collection under way goes on, once its last step was answered.
+    pub(crate) resume: Option<Vec<u8>>,
     /// Dead roles, and the step at which each starts again.
     revivals: Vec<(usize, Role, usize)>,
     /// Who died since a restart began.
@@ -76,6 +78,7 @@ impl World {
             next_flow: 1,
             doubts: Vec::new(),
             found: BTreeMap::new(),
+            resume: None,
             revivals: Vec::new(),
             ended: Vec::new(),
             pauses: BTreeMap::new(),
@@ -114,14 +117,42 @@ impl World {
                 *home = NODE_NAMES.iter().position(|node| *node == owner).unwrap_or(0);
             }
         }
-        for flight in std::mem::take(&mut self.flights).into_values() {
+        let unanswered = std::mem::take(&mut self.flights);
+        self.give_up(unanswered);
+        self.boot();
+    }
+
+    /// Nobody will hear what became of these.
+    fn give_up(&mut self, unanswered: BTreeMap<u64, Flight>) {
+        self.resume = None;
+        for flight in unanswered.into_values() {
             match flight.kind {
                 Kind::Write { write, .. } => self.model.end_write(write, false),
                 Kind::Change(change) => self.doubts.push(change),
                 _ => {}
             }
         }
-        self.boot();
+    }
+
+    /// The client dies as by SIGKILL; another one comes. What it had asked is done, without anybody hearing of it.
+    pub(crate) fn kill_client(&mut self) -> Checked<()> {
+        // A dead client cannot be kept from waiting for another node's lock for ever.
+        if self.nodes.len() > 1 {
+            return Ok(());
+        }
+        let dead = self.nodes[0].client.number().0;
+        self.nodes[0].renew_client();
+        let unanswered = std::mem::take(&mut self.flights);
+        let is_left =
+            |world: &World| world.nodes[0].segment.requests().iter().any(|left| left.id.port == dead);
+        while is_left(self) {
+            self.nodes[0].segment.reap();
+            if is_left(self) && !self.step()? {
+                return Err(format!("what a dead client asked is never done: {}", self.situation()));
+            }
+        }
+        self.give_up(unanswered);
+        Ok(())
     }
 
     /// Lets somebody do something. False if nobody has anything to do, ever.
@@ -170,7 +201,9 @@ impl World {
         let Received::Reply(reply) = received else { return Err("a client was asked something".to_owned()) };
         let result = self.judge(&reply);
         self.nodes[node].client.free(reply);
-        result.map(|()| true)
+        result?;
+        self.go_on_collecting(node)?;
+        Ok(true)
     }
 
     /// Somebody died just now, and will come back.

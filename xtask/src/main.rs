@@ -8,6 +8,7 @@ mod licences;
 mod metadata;
 mod process;
 mod setup;
+mod sim;
 mod suites;
 mod tally;
 mod tidy;
@@ -19,7 +20,7 @@ use anyhow::{Result, bail};
 use suites::Selection;
 
 /// Every task there is.
-pub(crate) const TASKS: &[&str] = &["demo", "test", "ci", "tidy", "bench", "setup"];
+pub(crate) const TASKS: &[&str] = &["demo", "test", "ci", "tidy", "bench", "sim", "setup"];
 
 const USAGE: &str = "\
 usage: cargo xtask TASK
@@ -39,6 +40,9 @@ usage: cargo xtask TASK
   bench [--direct] [--rounds N] [--seconds N]
         figures, beside those of others in the same run
         --direct  everybody past the page cache; without it, everybody through it
+  sim [--hours N] [--from SEED] | sim SEED
+        the simulation for N hours (1), or of one seed, with every request
+        --from  the first seed; without it, seeds that no earlier run had
   setup install what the other tasks need
 ";
 
@@ -84,6 +88,7 @@ fn run(words: &[&str]) -> Result<bool> {
         ["test", "--slow-only"] => suites::run(&Selection::Slow),
         ["test", filter] if !filter.starts_with('-') => suites::run(&Selection::Named((*filter).to_owned())),
         ["bench", rest @ ..] => bench(rest),
+        ["sim", rest @ ..] => sim::run(&seeds(rest)?),
         ["tidy"] => checks::tidy_alone(),
         ["tidy", "--accept-formats"] => tidy::accept_formats(&process::root()).map(|()| true),
         _ => bail!(Misused(format!("there is no task \"{}\"", words.join(" ")))),
@@ -129,6 +134,31 @@ fn bench(mut words: &[&str]) -> Result<bool> {
     }
 }
 
+/// What `sim` is told.
+fn seeds(mut words: &[&str]) -> Result<sim::Seeds> {
+    if let [seed] = words
+        && let Ok(seed) = seed.parse()
+    {
+        return Ok(sim::Seeds::One(seed));
+    }
+    let (mut hours, mut from) = (1.0, None);
+    loop {
+        words = match words {
+            [] => return Ok(sim::Seeds::For { hours, from }),
+            ["--hours", value, rest @ ..] => {
+                let number = value.parse().ok().filter(|hours| (0.001..=10_000.0).contains(hours));
+                hours = number.ok_or_else(|| Misused("--hours takes a number from 0.001 to 10000".into()))?;
+                rest
+            }
+            ["--from", value, rest @ ..] => {
+                from = Some(value.parse().map_err(|_| Misused("--from takes the number of a seed".into()))?);
+                rest
+            }
+            [word, ..] => bail!(Misused(format!("sim does not know \"{word}\", or it lacks a number"))),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +169,14 @@ mod tests {
     }
 
     #[test]
+    fn seeds_are_one_or_many() {
+        assert_eq!(seeds(&["7"]).unwrap(), sim::Seeds::One(7));
+        assert_eq!(seeds(&[]).unwrap(), sim::Seeds::For { hours: 1.0, from: None });
+        let many = seeds(&["--from", "9", "--hours", "0.5"]).unwrap();
+        assert_eq!(many, sim::Seeds::For { hours: 0.5, from: Some(9) });
+    }
+
+    #[test]
     fn words_that_make_no_task_are_misuse() {
         for words in [
             vec!["fly"],
@@ -146,6 +184,8 @@ mod tests {
             vec!["tidy", "up", "now"],
             vec!["demo", "--quickly"],
             vec!["bench", "--rounds"],
+            vec!["sim", "--hours", "0"],
+            vec!["sim", "7", "8"],
         ] {
             assert!(run(&words).unwrap_err().is::<Misused>());
         }

@@ -73,7 +73,8 @@ impl Census {
     }
 
     fn add(&mut self, root: Root) {
-        if root.id != VolumeId(0) {
+        // Where a volume was before its last rename says nothing of it: the root that it moved to was written first.
+        if root.id != VolumeId(0) && root.state != RootState::Moved {
             self.owners.entry(root.id).or_default().push(root.clone());
         }
         let top = root.top.filter(|_| root.state.is_live());
