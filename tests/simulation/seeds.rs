@@ -90,7 +90,7 @@ fn survey(seed: u64) -> bool {
 }
 
 /// Seeds that are tried before a mutant counts as unnoticed.
-const MUTANT_SEEDS: u64 = 600;
+const MUTANT_SEEDS: u64 = 3000;
 
 /// Whether some seed notices what a store does wrong.
 fn is_noticed(mutant: Mutant) -> bool {
