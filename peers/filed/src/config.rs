@@ -35,6 +35,23 @@ pub struct Config {
     /// Whether hosts beside this one change files in `archip_dir`: then a kept file is compared with its name before each use.
     #[serde(default)]
     pub shared: bool,
+    /// When what is read is compared with its checksums.
+    #[serde(default)]
+    pub verify: Verify,
+    /// How many seconds after its last write a scrub gives an object checksums.
+    #[serde(default = "default_settle_s")]
+    pub settle_s: u64,
+}
+
+/// When what is at rest is compared with its checksums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verify {
+    /// By `archipelago scrub` alone.
+    #[default]
+    Scrub,
+    /// Whenever it is read, too.
+    Read,
 }
 
 /// What reads and writes.
@@ -55,6 +72,11 @@ fn default_fdcache() -> usize {
     512
 }
 
+/// What is written once is often written again soon, and each time the checksums would have to go first.
+fn default_settle_s() -> u64 {
+    60
+}
+
 /// Enough to keep a disk busy with opens and copies; reads and writes do not depend on it where io_uring is allowed.
 fn default_nr_threads() -> usize {
     8
@@ -66,6 +88,8 @@ const FDCACHE_MAX: usize = 1 << 20;
 const NR_THREADS_MAX: usize = 1024;
 /// Most requests served at a time.
 const NR_OPS_MAX: usize = 4096;
+/// Longer than this a scrub would wait for ever.
+const SETTLE_S_MAX: usize = 365 * 24 * 3600;
 /// Files open beside the cache and the running requests: directories, log, segment, ring.
 const OTHER_FILES: u64 = 64;
 /// Files one running request may open beside a cached one: source, target, lock record, directory.
@@ -84,6 +108,8 @@ impl Config {
             direct: false,
             io: Io::Auto,
             shared: false,
+            verify: Verify::default(),
+            settle_s: default_settle_s(),
         }
     }
 
@@ -95,6 +121,7 @@ impl Config {
         in_range("fdcache", self.fdcache, 1, FDCACHE_MAX)?;
         in_range("nr_threads", self.nr_threads, 1, NR_THREADS_MAX)?;
         in_range("nr_ops", nr_ops, 1, NR_OPS_MAX)?;
+        in_range("settle_s", usize::try_from(self.settle_s).unwrap_or(usize::MAX), 1, SETTLE_S_MAX)?;
         is_directory("archip_dir", &self.archip_dir)?;
         is_directory("lock_dir", self.lock_directory())?;
         if let Some(path) = &self.legacy_lock_dir {

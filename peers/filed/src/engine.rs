@@ -7,13 +7,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, unbounded};
-use store::{ErrorKind, StoreError, StoreReply, StoreRequest};
+use store::{ErrorKind, StoreError, StoreOperation, StoreReply, StoreRequest};
 
 use crate::config::{Config, Io};
 use crate::entries::{Access, Entries};
 use crate::error::Error;
 use crate::fault::{Fault, Result};
-use crate::handle::Handle;
+use crate::handle::{Handle, Purpose};
 use crate::inline::Inline;
 use crate::notifier::Notifier;
 use crate::objects::{Objects, is_aligned};
@@ -24,6 +24,7 @@ use crate::process::Identity;
 use crate::ring::{Direction, Futex, Region, Ring, Transfer};
 use crate::slots::Slots;
 use crate::status::Status;
+use crate::verified;
 use crate::waiting::Waiting;
 
 /// A store on files, as a state machine of one thread. `T` comes back with each finished operation.
@@ -218,10 +219,14 @@ impl<T> Engine<T> {
             }
         }
         match (way_of(&operation.request.operation), operation.entry) {
-            (Way::OnOpen { creates }, Some(entry)) => self.with_open(slot, entry, creates),
+            (Way::OnOpen(purpose), Some(entry)) => self.with_open(slot, entry, purpose),
             (_, entry) => {
                 // The file changes or goes: the next operation opens what is there then.
                 entry.into_iter().for_each(|entry| self.entries.forget(entry));
+                if matches!(operation.request.operation, StoreOperation::Scrub { .. }) {
+                    self.close_settled();
+                }
+                let operation = &self.operations[slot];
                 let work = Work::OnName(operation.request.clone(), operation.region);
                 self.pool.run(Job { slot, work });
             }
@@ -229,7 +234,7 @@ impl<T> Engine<T> {
     }
 
     /// Goes on as soon as the object's file is open.
-    fn with_open(&mut self, slot: u32, entry: u32, creates: bool) {
+    fn with_open(&mut self, slot: u32, entry: u32, purpose: Purpose) {
         let kept =
             self.entries.open(entry).filter(|open| open.is_current(&self.objects.root, self.objects.opening));
         if let Some(open) = kept {
@@ -238,7 +243,7 @@ impl<T> Engine<T> {
         }
         self.entries.forget(entry);
         if self.entries.begin_opening(entry, slot) {
-            let work = Work::Open(self.operations[slot].request.object.clone(), creates);
+            let work = Work::Open(self.operations[slot].request.object.clone(), purpose);
             self.pool.run(Job { slot, work });
         }
     }
@@ -266,7 +271,9 @@ impl<T> Engine<T> {
     /// Somebody else failed to open the file; one that may create it tries on its own.
     fn not_opened(&mut self, slot: u32, entry: u32, fault: &Fault) {
         match way_of(&self.operations[slot].request.operation) {
-            Way::OnOpen { creates: true } if fault.is_not_found() => self.with_open(slot, entry, true),
+            Way::OnOpen(purpose @ Purpose::Change { creates: true }) if fault.is_not_found() => {
+                self.with_open(slot, entry, purpose);
+            }
             _ => self.finish(slot, Err(fault.again())),
         }
     }
@@ -274,11 +281,36 @@ impl<T> Engine<T> {
     fn run_on_open(&mut self, slot: u32) {
         let operation = &mut self.operations[slot];
         let Some(open) = operation.open.clone() else { return };
+        let is_change = matches!(way_of(&operation.request.operation), Way::OnOpen(Purpose::Change { .. }));
+        if is_change && !open.is_claimed() {
+            return self.pool.run(Job { slot, work: Work::Claim(open) });
+        }
         let Some((_, direction)) = operation.transfer() else { return self.hand_over(slot) };
         if self.inline.run(operation, &open, direction) {
-            return self.finish(slot, Ok(StoreReply::Done));
+            return self.moved(slot, direction);
         }
         self.transfer(slot);
+    }
+
+    /// The object may be changed now; if it was deleted meanwhile, it begins anew.
+    fn claimed(&mut self, slot: u32, result: Result<()>) {
+        match (result, self.operations[slot].entry) {
+            (Ok(()), _) => self.run_on_open(slot),
+            (Err(fault), Some(_)) if fault.is_not_found() => {
+                self.operations[slot].open = None;
+                self.proceed(slot);
+            }
+            (Err(fault), _) => self.finish(slot, Err(fault)),
+        }
+    }
+
+    /// Files that are kept open may be written at once, so nobody can give them checksums: those that rest are closed.
+    fn close_settled(&mut self) {
+        let (settling, verifies) = (self.objects.scrubber.settling(), self.objects.opening.verifies);
+        self.entries.close_idle(|open| {
+            let is_unverified = verifies && !open.is_claimed() && open.sums().is_none();
+            is_unverified || open.has_settled(settling)
+        });
     }
 
     /// Moves what is left to move: by the ring if it can, else by a thread.
@@ -301,7 +333,9 @@ impl<T> Engine<T> {
     fn hand_over(&mut self, slot: u32) {
         let operation = &self.operations[slot];
         let Some(open) = operation.open.clone() else { return };
-        let work = Work::OnOpen(operation.request.clone(), open, operation.region, operation.done);
+        // What is verified is verified whole.
+        let done = if open.sums().is_some() { 0 } else { operation.done };
+        let work = Work::OnOpen(operation.request.clone(), open, operation.region, done);
         self.pool.run(Job { slot, work });
     }
 
@@ -311,7 +345,7 @@ impl<T> Engine<T> {
         match result {
             Ok(0) if direction == Direction::Read => {
                 operation.region.skip(operation.done).fill_zero();
-                self.finish(slot, Ok(StoreReply::Done));
+                self.moved(slot, direction);
             }
             Ok(count) if count > 0 => {
                 operation.done += count;
@@ -323,7 +357,13 @@ impl<T> Engine<T> {
             }
             Err(error) if is_hard(&error) => {
                 // A part of a write may be there, and must not count as durable by the next sync.
-                operation.open.iter().for_each(|open| open.mark_dirty());
+                let may_be_lost = direction == Direction::Write { is_durable: true } && !is_refusal(&error);
+                for open in operation.open.iter() {
+                    open.mark_dirty();
+                    if may_be_lost {
+                        open.lose(&self.objects.root);
+                    }
+                }
                 self.finish(slot, Err(error.into()));
             }
             // Nothing was moved; the thread that gets it in the end says what is wrong.
@@ -338,7 +378,13 @@ impl<T> Engine<T> {
     fn moved(&mut self, slot: u32, direction: Direction) {
         let Some(open) = &self.operations[slot].open else { return };
         match direction {
-            Direction::Read => {}
+            Direction::Read => {
+                let (offset, region) = (self.operations[slot].offset(), self.operations[slot].region);
+                if open.sums().is_some_and(|sums| !verified::agrees(sums, offset, region)) {
+                    // A thread reads it once more, and tells damage from what only seems so.
+                    return self.hand_over(slot);
+                }
+            }
             Direction::Write { is_durable: false } => open.mark_dirty(),
             Direction::Write { is_durable: true } if open.is_name_durable() => {}
             Direction::Write { is_durable: true } => {
@@ -367,6 +413,11 @@ impl<T> Engine<T> {
     fn job_ended(&mut self, slot: u32, outcome: Outcome) {
         match outcome {
             Outcome::Opened(result) => self.opened(slot, result),
+            Outcome::Claimed(result) => self.claimed(slot, result),
+            Outcome::GivenUp => {
+                let fault = self.operations[slot].failed.take();
+                self.end(slot, Err(fault.unwrap_or(ErrorKind::Unavailable.into())));
+            }
             Outcome::Entered(Ok(pass)) => {
                 self.operations[slot].pass = Some(pass);
                 self.proceed(slot);
@@ -384,6 +435,22 @@ impl<T> Engine<T> {
     }
 
     fn finish(&mut self, slot: u32, result: Result<StoreReply>) {
+        let operation = &mut self.operations[slot];
+        match (result, &operation.open, operation.entry) {
+            (Err(fault), Some(open), Some(entry)) if open.is_new() && self.entries.take_alone(entry) => {
+                operation.failed = Some(fault);
+                let work = Work::GiveUp(open.clone());
+                self.entries.forget(entry);
+                self.pool.run(Job { slot, work });
+            }
+            (result, open, _) => {
+                open.iter().filter(|_| result.is_ok()).for_each(|open| open.stay());
+                self.end(slot, result);
+            }
+        }
+    }
+
+    fn end(&mut self, slot: u32, result: Result<StoreReply>) {
         let Operation { request, token, entry, pass, open, is_waiting, .. } = self.operations.remove(slot);
         self.waiting_count -= usize::from(is_waiting);
         drop((pass, open));
@@ -401,6 +468,11 @@ fn is_hard(error: &io::Error) -> bool {
         error.raw_os_error(),
         Some(libc::EAGAIN | libc::EINTR | libc::EINVAL | libc::EOPNOTSUPP | libc::ECANCELED)
     )
+}
+
+/// Whether a write was refused before it began, so that nothing the system had taken can be lost.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(ErrorKind::of_io(error), ErrorKind::NoSpace | ErrorKind::Invalid | ErrorKind::ReadOnly)
 }
 
 fn make_ring(

@@ -118,6 +118,28 @@ impl Entries {
         }
     }
 
+    /// Closes the files that nobody uses and that `is_over` says so of.
+    pub(crate) fn close_idle(&mut self, is_over: impl Fn(&Handle) -> bool) {
+        for index in 0..self.all.len() {
+            let entry = &mut self.all[index];
+            if entry.is_idle() && entry.open.take_if(|open| is_over(open)).is_some() {
+                self.open_count -= 1;
+                let index = u32::try_from(index).expect("an index of an entry");
+                self.remove(index);
+            }
+        }
+    }
+
+    /// Gives the only operation on an object the object for itself; false if there are others.
+    pub(crate) fn take_alone(&mut self, index: u32) -> bool {
+        let running = &mut self.all[index as usize].running;
+        let is_alone = matches!(running, Running::Shared(1) | Running::Exclusive);
+        if is_alone {
+            *running = Running::Exclusive;
+        }
+        is_alone
+    }
+
     /// Whether this operation is to open the file; else it is among those whom `opened` returns.
     pub(crate) fn begin_opening(&mut self, index: u32, slot: u32) -> bool {
         match &mut self.all[index as usize].opening {
@@ -203,8 +225,10 @@ impl Running {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handle::Opening;
+    use crate::handle::{Opening, Purpose};
     use crate::root::Root;
+
+    const CREATE: Purpose = Purpose::Change { creates: true };
 
     fn name(text: &str) -> ObjectName {
         ObjectName::new(text).unwrap()
@@ -238,15 +262,16 @@ mod tests {
     fn the_cache_keeps_its_bound_and_what_is_in_use() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open(dir.path()).unwrap();
-        let opening = Opening { is_direct: false, has_legacy: false, is_shared: false, claim: None };
+        let opening =
+            Opening { is_direct: false, has_legacy: false, is_shared: false, claim: None, verifies: false };
         let mut entries = Entries::new(3);
         let mut ready = VecDeque::new();
         let (busy, _) = entries.enter(&name("busy"), 0, Access::Shared);
-        entries.keep(busy, Arc::new(opening.open(&root, &name("busy"), true).unwrap()));
+        entries.keep(busy, Arc::new(opening.open(&root, &name("busy"), CREATE).unwrap()));
         for number in 0..20 {
             let object = name(&format!("o{number}"));
             let (index, _) = entries.enter(&object, 1, Access::Shared);
-            entries.keep(index, Arc::new(opening.open(&root, &object, true).unwrap()));
+            entries.keep(index, Arc::new(opening.open(&root, &object, CREATE).unwrap()));
             entries.leave(index, &mut ready);
             // The one just in use cannot be closed until it has left.
             assert!(entries.open_count() <= 4);

@@ -10,6 +10,8 @@ use store::{Action, ErrorKind, ObjectName, StoreError};
 pub(crate) enum Fault {
     Kind(ErrorKind),
     System(io::Error),
+    /// So many bytes at this offset are not what was written.
+    Damaged(u64, u64),
 }
 
 pub(crate) type Result<T> = std::result::Result<T, Fault>;
@@ -19,6 +21,7 @@ impl Fault {
         match self {
             Self::Kind(kind) => *kind,
             Self::System(error) => ErrorKind::of_io(error),
+            Self::Damaged(..) => ErrorKind::Corrupt,
         }
     }
 
@@ -30,6 +33,7 @@ impl Fault {
     pub(crate) fn again(&self) -> Self {
         match self {
             Self::Kind(kind) => Self::Kind(*kind),
+            Self::Damaged(offset, size) => Self::Damaged(*offset, *size),
             Self::System(error) => match error.raw_os_error() {
                 Some(number) => Self::System(io::Error::from_raw_os_error(number)),
                 None => Self::Kind(self.kind()),
@@ -41,6 +45,10 @@ impl Fault {
         match self {
             Self::Kind(kind) => StoreError::new(kind, action, object),
             Self::System(error) => StoreError::from_io(error, action, object),
+            Self::Damaged(offset, size) => {
+                let told = format!("{size} bytes at {offset} differ from their checksum");
+                StoreError::new(ErrorKind::Corrupt, action, object).caused_by(io::Error::other(told))
+            }
         }
     }
 }

@@ -1,17 +1,20 @@
 //! An open object.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::Errno;
 use store::{ErrorKind, ObjectName};
 
 use crate::fault::{Result, if_found};
-use crate::layout::{legacy_paths, object_path};
-use crate::ring::claim;
-use crate::root::Root;
+use crate::layout::{legacy_paths, object_path, sums_path};
+use crate::ring::{claim, lock_against_writing, lock_for_writing};
+use crate::root::{Birth, Root};
+use crate::sums::{self, Sums};
 
 /// What direct reads and writes are aligned to, in bytes: offset, length and memory.
 pub(crate) const DIRECT_ALIGNMENT: usize = 4096;
@@ -21,13 +24,26 @@ pub(crate) const DIRECT_ALIGNMENT: usize = 4096;
 pub(crate) struct Handle {
     file: OwnedFd,
     path: PathBuf,
+    /// Where its checksums are, if it has any.
+    sums_path: PathBuf,
+    /// Its checksums, where reads are verified.
+    sums: Option<Sums>,
     inode: u64,
     is_writable: bool,
     is_direct: bool,
     /// Whether bytes may be there that are not durable.
     is_dirty: AtomicBool,
     is_name_durable: AtomicBool,
+    /// Held while the file is synced: whoever finds it clean must not answer before it is.
+    syncing: Mutex<()>,
+    /// Whether it may be written: its checksums are gone for certain, and nobody makes new ones.
+    is_claimed: AtomicBool,
+    /// Whether this handle made the file, and nothing that was done to it was answered yet.
+    is_new: AtomicBool,
 }
+
+/// How often an object that others delete is opened anew before it is written.
+const TRIES_MAX: usize = 64;
 
 /// How a store opens its objects.
 #[derive(Debug, Clone, Copy)]
@@ -38,20 +54,56 @@ pub(crate) struct Opening {
     pub(crate) is_shared: bool,
     /// The key of the port that is served with direct transfers through a ring, of this boot of this host.
     pub(crate) claim: Option<u32>,
+    /// Whether reads are compared with checksums.
+    pub(crate) verifies: bool,
+}
+
+/// Why an object is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Read,
+    /// To change it, and to create it if need be.
+    Change {
+        creates: bool,
+    },
 }
 
 impl Opening {
-    /// Opens an object for reading and writing, and creates it if `create`.
-    pub(crate) fn open(self, root: &Root, name: &ObjectName, create: bool) -> Result<Handle> {
-        if let Some(found) = self.find(root, name)? {
-            return Ok(found);
+    /// Opens an object for reading and writing, and creates it if the purpose says so.
+    pub(crate) fn open(self, root: &Root, name: &ObjectName, purpose: Purpose) -> Result<Handle> {
+        let Purpose::Change { creates } = purpose else { return self.open_existing(root, name) };
+        for _ in 0..TRIES_MAX {
+            let open = match self.open_existing(root, name) {
+                Err(fault) if creates && fault.is_not_found() => match self.create(root, name) {
+                    // Another process was faster.
+                    Err(fault) if fault.kind() == ErrorKind::Exists => continue,
+                    result => result?,
+                },
+                result => result?,
+            };
+            match open.claim(root) {
+                // Deleted since it was opened.
+                Err(fault) if fault.is_not_found() => {}
+                Err(fault) => {
+                    open.give_up(root);
+                    return Err(fault);
+                }
+                Ok(()) => return Ok(open),
+            }
         }
-        if !create {
-            return Err(ErrorKind::NotFound.into());
-        }
+        Err(ErrorKind::Busy.into())
+    }
+
+    fn open_existing(self, root: &Root, name: &ObjectName) -> Result<Handle> {
+        self.find(root, name)?.ok_or(ErrorKind::NotFound.into())
+    }
+
+    fn create(self, root: &Root, name: &ObjectName) -> Result<Handle> {
         let path = object_path(name);
-        let file = root.create_file(&path, self.flags() | OFlags::RDWR)?;
-        self.handle(file, path, true)
+        let file = root.create_file(&path, self.flags() | OFlags::RDWR | OFlags::EXCL)?;
+        let mut open = self.handle(root, file, (path, sums_path(name)), true)?;
+        open.is_new = AtomicBool::new(true);
+        Ok(open)
     }
 
     /// Where the object is, if it exists.
@@ -75,20 +127,20 @@ impl Opening {
 
     fn find(self, root: &Root, name: &ObjectName) -> Result<Option<Handle>> {
         for path in self.places(name) {
-            if let Some(found) = self.open_at(root, path)? {
+            if let Some(found) = self.open_at(root, (path, sums_path(name)))? {
                 return Ok(Some(found));
             }
         }
         Ok(None)
     }
 
-    fn open_at(self, root: &Root, path: PathBuf) -> Result<Option<Handle>> {
-        match root.open_file(&path, self.flags() | OFlags::RDWR) {
+    fn open_at(self, root: &Root, paths: (PathBuf, PathBuf)) -> Result<Option<Handle>> {
+        match root.open_file(&paths.0, self.flags() | OFlags::RDWR) {
             Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
-                let opened = if_found(root.open_file(&path, self.flags() | OFlags::RDONLY))?;
-                opened.map(|file| self.handle(file, path, false)).transpose()
+                let opened = if_found(root.open_file(&paths.0, self.flags() | OFlags::RDONLY))?;
+                opened.map(|file| self.handle(root, file, paths, false)).transpose()
             }
-            result => if_found(result)?.map(|file| self.handle(file, path, true)).transpose(),
+            result => if_found(result)?.map(|file| self.handle(root, file, paths, true)).transpose(),
         }
     }
 
@@ -96,7 +148,13 @@ impl Opening {
         if self.is_direct { OFlags::DIRECT } else { OFlags::empty() }
     }
 
-    fn handle(self, file: OwnedFd, path: PathBuf, is_writable: bool) -> Result<Handle> {
+    fn handle(
+        self,
+        root: &Root,
+        file: OwnedFd,
+        (path, sums_path): (PathBuf, PathBuf),
+        is_writable: bool,
+    ) -> Result<Handle> {
         let stat = rustix::fs::fstat(&file)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(ErrorKind::Corrupt.into());
@@ -106,15 +164,38 @@ impl Opening {
         {
             claim(file.as_fd(), key)?;
         }
+        let sums = if self.verifies { stored_sums(root, &sums_path, &file)? } else { None };
         Ok(Handle {
             file,
             path,
+            sums_path,
+            sums,
             inode: stat.st_ino,
             is_writable,
             is_direct: self.is_direct,
             is_dirty: AtomicBool::new(true),
             is_name_durable: AtomicBool::new(false),
+            syncing: Mutex::default(),
+            is_claimed: AtomicBool::new(false),
+            is_new: AtomicBool::new(false),
         })
+    }
+}
+
+/// The checksums at `path`, if there are any and they are of this file.
+pub(crate) fn stored_sums(root: &Root, path: &Path, file: &OwnedFd) -> Result<Option<Sums>> {
+    let Some(side) = if_found(root.open_file(path, OFlags::RDONLY))? else { return Ok(None) };
+    let (_, size) = Birth::of(file)?;
+    let mut bytes = vec![0; sums::encoded_len(size)];
+    // Longer or shorter than those of this file would be: then they are not.
+    let is_as_long = Birth::of(&side)?.1 == bytes.len() as u64;
+    if !is_as_long {
+        return Ok(None);
+    }
+    sums::read_whole(&side, &mut bytes, 0)?;
+    match Sums::decode(&bytes) {
+        Some(sums) if sums.are_of(file)? => Ok(Some(sums)),
+        Some(_) | None => Ok(None),
     }
 }
 
@@ -164,18 +245,97 @@ impl Handle {
 
     /// Makes bytes and name durable, as far as they are not known to be.
     pub(crate) fn sync(&self, root: &Root) -> Result<()> {
+        let _turn = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        root.lost().check(&self.path)?;
         // Cleared before the sync, so that a write that ends during it marks the file again.
         if self.is_dirty.swap(false, Ordering::AcqRel) {
-            root.sync_file(&self.file).inspect_err(|_| self.mark_dirty())?;
+            root.sync_file(&self.file).inspect_err(|_| self.lose(root))?;
         }
         self.sync_name(root)
     }
 
     pub(crate) fn sync_name(&self, root: &Root) -> Result<()> {
         if !self.is_name_durable() {
-            root.sync_name(&self.path)?;
+            root.sync_object_name(&self.path)?;
             self.is_name_durable.store(true, Ordering::Release);
         }
         Ok(())
     }
+
+    /// The disk failed to make what was written durable.
+    pub(crate) fn lose(&self, root: &Root) {
+        root.lost().add(&self.path);
+    }
+
+    /// Whether it may be written without a further look.
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.is_claimed.load(Ordering::Acquire) || !self.is_writable
+    }
+
+    /// Before the first change: keeps others from making checksums, and removes those that are there, durably.
+    ///
+    /// They are ended in place before their name is removed. So whoever finds no name knows that they were ended durably,
+    /// and whatever a loss of power brings back counts for nothing.
+    ///
+    /// # Errors
+    /// `NotFound` if the object was deleted meanwhile.
+    pub(crate) fn claim(&self, root: &Root) -> Result<()> {
+        if self.is_claimed() {
+            return Ok(());
+        }
+        lock_for_writing(self.file())?;
+        if self.stat()?.st_nlink == 0 {
+            return Err(ErrorKind::NotFound.into());
+        }
+        if let Some(side) = if_found(root.open_file(&self.sums_path, OFlags::RDWR))? {
+            sums::kill(&side)?;
+            root.unlink(&self.sums_path)?;
+        }
+        self.is_claimed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether nothing was written for so long that it may get checksums once it is closed.
+    pub(crate) fn has_settled(&self, settling: Duration) -> bool {
+        self.is_claimed() && self.stat().is_ok_and(|stat| is_settled(&stat, settling))
+    }
+
+    /// The checksums that reads are compared with; none once it may be written.
+    pub(crate) fn sums(&self) -> Option<&Sums> {
+        self.sums.as_ref().filter(|_| !self.is_claimed.load(Ordering::Acquire))
+    }
+
+    /// Whether the checksums that were there when it was opened still are.
+    pub(crate) fn has_sums_still(&self, root: &Root) -> bool {
+        let stored = stored_sums(root, &self.sums_path, &self.file);
+        self.sums().is_some() && stored.is_ok_and(|stored| stored.as_ref() == self.sums.as_ref())
+    }
+
+    /// Something was done to it and will be answered: it stays.
+    pub(crate) fn stay(&self) {
+        if self.is_new.load(Ordering::Relaxed) {
+            self.is_new.store(false, Ordering::Release);
+        }
+    }
+
+    /// Whether it was made for an operation that failed, so that it should not stay.
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_new.load(Ordering::Acquire)
+    }
+
+    /// Removes what was made for an operation that failed, unless somebody wrote to it. Nobody else of this process uses it.
+    pub(crate) fn give_up(&self, root: &Root) {
+        let is_ours =
+            self.is_new() && lock_against_writing(self.file()) && self.size().is_ok_and(|size| size == 0);
+        if is_ours && let Err(fault) = root.unlink(&self.path) {
+            tracing::warn!(file = %self.path.display(), kind = %fault.kind(), "an empty object stays");
+        }
+    }
+}
+
+/// Whether a file was not written for so long.
+pub(crate) fn is_settled(stat: &Stat, settling: Duration) -> bool {
+    let seconds = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
+    let written = UNIX_EPOCH + seconds;
+    SystemTime::now().duration_since(written).is_ok_and(|age| age > settling)
 }

@@ -11,8 +11,12 @@ use store::ObjectName;
 pub(crate) const TEMP_DIRECTORY: &str = "%temp";
 /// File that tells whether the store may hold files of the original, below the store's directory.
 pub(crate) const MARKER: &str = "%store";
+/// File that keeps how far a scrub is, below the store's directory.
+pub(crate) const SCRUB: &str = "%scrub";
 /// What a lock's directory begins with. `l` is no hex digit, so no object's file can begin so.
 const LOCK_PREFIX: &str = "%l";
+/// What the file of an object's checksums begins with.
+const SUMS_PREFIX: &str = "%s";
 /// What a directory that holds the front part of a long name begins with.
 const FRONT_PREFIX: &str = "%n";
 /// What the file of a long name begins with.
@@ -28,6 +32,19 @@ pub(crate) fn object_path(name: &ObjectName) -> PathBuf {
 /// Where the lock's directory is, relative to the lock directory.
 pub(crate) fn lock_path(name: &ObjectName) -> PathBuf {
     place(name, LOCK_PREFIX, LOCK_PREFIX)
+}
+
+/// Where the object's checksums are, relative to the store's directory, wherever its file is.
+pub(crate) fn sums_path(name: &ObjectName) -> PathBuf {
+    place(name, SUMS_PREFIX, SUMS_PREFIX)
+}
+
+/// The object whose file of checksums this is; none if the file is no such.
+pub(crate) fn summed_object_at(path: &Path) -> Option<ObjectName> {
+    let parts: Vec<&[u8]> = path.components().map(|part| part.as_os_str().as_bytes()).collect();
+    let [_, _, fronts @ .., last] = parts.as_slice() else { return None };
+    let name = ObjectName::new(decode(&join(fronts, last, SUMS_PREFIX)?)?).ok()?;
+    (sums_path(&name) == path).then_some(name)
 }
 
 /// Where the original may have put the object, newest place first. Empty if it could not have.
@@ -52,7 +69,7 @@ pub(crate) fn object_at(path: &Path) -> Option<ObjectName> {
     let parts: Vec<&[u8]> = path.components().map(|part| part.as_os_str().as_bytes()).collect();
     let name = match parts.as_slice() {
         [_, _, leaf] => ObjectName::new(decode(leaf)?).ok()?,
-        [_, _, fronts @ .., last] => ObjectName::new(decode(&join_long(fronts, last)?)?).ok()?,
+        [_, _, fronts @ .., last] => ObjectName::new(decode(&join(fronts, last, LAST_PREFIX)?)?).ok()?,
         _ => return None,
     };
     // A file in the wrong place could not be found by its name, so it is nobody's.
@@ -127,12 +144,13 @@ fn decode(encoded: &[u8]) -> Option<Vec<u8>> {
     Some(name)
 }
 
-fn join_long(fronts: &[&[u8]], last: &[u8]) -> Option<Vec<u8>> {
+/// An encoded name, put together from its parts.
+fn join(fronts: &[&[u8]], last: &[u8], last_prefix: &str) -> Option<Vec<u8>> {
     let mut encoded = Vec::new();
     for front in fronts {
         encoded.extend_from_slice(front.strip_prefix(FRONT_PREFIX.as_bytes())?);
     }
-    encoded.extend_from_slice(last.strip_prefix(LAST_PREFIX.as_bytes())?);
+    encoded.extend_from_slice(last.strip_prefix(last_prefix.as_bytes())?);
     Some(encoded)
 }
 
@@ -197,6 +215,9 @@ mod tests {
             assert_eq!(object_at(&path), Some(name.clone()));
             assert!(paths.insert(path), "{name}");
             assert!(paths.insert(lock_path(&name)), "{name}");
+            assert_eq!(summed_object_at(&sums_path(&name)), Some(name.clone()));
+            assert_eq!(object_at(&sums_path(&name)), None);
+            assert!(paths.insert(sums_path(&name)), "{name}");
         }
     }
 

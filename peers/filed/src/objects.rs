@@ -10,13 +10,15 @@ use store::{ErrorKind, Fence, ObjectName, StoreOperation, StoreReply, StoreReque
 use crate::copy::{Copier, write_all};
 use crate::fault::{Fault, Result};
 use crate::fences::{Fences, Pass};
-use crate::handle::{DIRECT_ALIGNMENT, Handle, Opening};
+use crate::handle::{DIRECT_ALIGNMENT, Handle, Opening, Purpose};
 use crate::hash::hash;
 use crate::layout::object_path;
 use crate::list::Lister;
 use crate::locks::Locks;
 use crate::ring::Region;
-use crate::root::Root;
+use crate::root::{Root, Temp};
+use crate::scrub::{Scrubber, forget_sums};
+use crate::verified;
 
 /// Everything of a store that its threads share.
 pub(crate) struct Objects {
@@ -26,6 +28,7 @@ pub(crate) struct Objects {
     pub(crate) fences: Fences,
     pub(crate) copier: Copier,
     pub(crate) lister: Lister,
+    pub(crate) scrubber: Scrubber,
     /// Set when long work shall end early because the process ends.
     pub(crate) stop: AtomicBool,
 }
@@ -34,8 +37,8 @@ pub(crate) struct Objects {
 const ZEROS_BYTES: usize = 1 << 20;
 
 impl Objects {
-    pub(crate) fn open(&self, name: &ObjectName, create: bool) -> Result<Handle> {
-        self.opening.open(&self.root, name, create)
+    pub(crate) fn open(&self, name: &ObjectName, purpose: Purpose) -> Result<Handle> {
+        self.opening.open(&self.root, name, purpose)
     }
 
     pub(crate) fn enter(&self, fence: &Fence) -> Result<Pass> {
@@ -65,6 +68,7 @@ impl Objects {
             StoreOperation::Info => return Ok(StoreReply::Size(open.size()?)),
             StoreOperation::Hash => {
                 let file = open.through_cache(&self.root)?;
+                verified::whole(&self.root, open, &file, &self.stop)?;
                 return Ok(StoreReply::Hash(hash(&file, open.size()?, &self.stop)?));
             }
             StoreOperation::Discard { offset, size, is_durable } => {
@@ -81,7 +85,8 @@ impl Objects {
             | StoreOperation::Release { .. }
             | StoreOperation::Flush
             | StoreOperation::List { .. }
-            | StoreOperation::LockInfo => return Err(ErrorKind::Unsupported.into()),
+            | StoreOperation::LockInfo
+            | StoreOperation::Scrub { .. } => return Err(ErrorKind::Unsupported.into()),
         }
         Ok(StoreReply::Done)
     }
@@ -114,6 +119,11 @@ impl Objects {
                     &self.stop,
                 )?));
             }
+            StoreOperation::Scrub { is_restart, max_bytes } => {
+                let store = (&self.root, self.opening);
+                let state = self.scrubber.step(store, (*is_restart, is_second), *max_bytes, &self.stop)?;
+                return Ok(StoreReply::Scrubbed(Box::new(state)));
+            }
             StoreOperation::Read { .. }
             | StoreOperation::Sync
             | StoreOperation::Truncate { .. }
@@ -126,6 +136,9 @@ impl Objects {
     }
 
     fn read(&self, open: &Handle, offset: u64, region: Region) -> Result<()> {
+        if open.sums().is_some() && verified::read(&self.root, open, offset, region)? {
+            return Ok(());
+        }
         let cached = self.cache_file(open, offset, region)?;
         let file = cached.as_ref().map_or(open.file(), AsFd::as_fd);
         let count = move_all(region, offset, |part, at| part.read_from(file, at, false))?;
@@ -163,8 +176,10 @@ impl Objects {
         places.push(object_path(name));
         let mut was_there = false;
         for path in places {
-            if self.root.is_regular(&path)? && self.root.unlink(&path)? {
-                was_there = true;
+            if self.root.is_regular(&path)? {
+                forget_sums(&self.root, name)?;
+                was_there |= self.root.unlink(&path)?;
+                self.root.lost().forget(&path);
                 if is_durable {
                     self.root.sync_name(&path)?;
                 }
@@ -177,26 +192,33 @@ impl Objects {
         let Some(found) = self.opening.locate(&self.root, source)? else {
             return Err(ErrorKind::NotFound.into());
         };
-        let source = self.root.open_file(&found, OFlags::RDONLY)?;
+        let from = self.root.open_file(&found, OFlags::RDONLY)?;
+        if self.opening.verifies {
+            verified::source(&self.root, source, &from, &self.stop)?;
+        }
         let temp = self.root.temp()?;
-        self.copier.copy(&source, &temp.file, size, &self.stop)?;
+        self.copier.copy(&from, &temp.file, size, &self.stop)?;
         if is_durable {
             self.root.sync_file(&temp.file)?;
         }
-        let path = object_path(target);
-        temp.rename_to(&path)?;
-        self.remove_legacy(target)?;
-        if is_durable { self.root.sync_name(&path) } else { Ok(()) }
+        self.put(target, temp, is_durable)
     }
 
     fn replace(&self, name: &ObjectName, region: Region) -> Result<()> {
         let temp = self.root.temp()?;
         write_region(temp.file.as_fd(), 0, region)?;
         self.root.sync_file(&temp.file)?;
+        self.put(name, temp, true)
+    }
+
+    /// Puts a whole new file in an object's place.
+    fn put(&self, name: &ObjectName, temp: Temp<'_>, is_durable: bool) -> Result<()> {
+        forget_sums(&self.root, name)?;
         let path = object_path(name);
         temp.rename_to(&path)?;
+        self.root.lost().forget(&path);
         self.remove_legacy(name)?;
-        self.root.sync_name(&path)
+        if is_durable { self.root.sync_object_name(&path) } else { Ok(()) }
     }
 
     /// What the original left under a name that has a file of ours now.
@@ -227,10 +249,12 @@ impl Objects {
             self.root.sync_file(&temp.file)?;
         }
         let path = object_path(name);
+        forget_sums(&self.root, name)?;
         if !temp.link_to(&path)? {
             return Err(ErrorKind::Exists.into());
         }
-        if is_durable { self.root.sync_name(&path) } else { Ok(()) }
+        self.root.lost().forget(&path);
+        if is_durable { self.root.sync_object_name(&path) } else { Ok(()) }
     }
 
     /// Whether the file is what writing the region at `offset` of a new object makes.
@@ -254,8 +278,10 @@ impl Objects {
     }
 
     fn sync_found(&self, path: &std::path::Path) -> Result<()> {
-        self.root.sync_file(&self.root.open_file(path, OFlags::RDWR)?)?;
-        self.root.sync_name(path)
+        self.root.lost().check(path)?;
+        let file = self.root.open_file(path, OFlags::RDWR)?;
+        self.root.sync_file(&file).inspect_err(|_| self.root.lost().add(path))?;
+        self.root.sync_object_name(path)
     }
 
     fn discard(&self, open: &Handle, offset: u64, size: u64) -> Result<()> {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use store::{StoreOperation, StoreRequest, WriteMode};
 
 use crate::entries::Access;
+use crate::fault::Fault;
 use crate::fences::Pass;
-use crate::handle::Handle;
+use crate::handle::{Handle, Purpose};
 use crate::objects::is_aligned;
 use crate::ring::{Direction, Region};
 
@@ -23,6 +24,8 @@ pub(crate) struct Operation<T> {
     pub(crate) done: usize,
     /// Transfers that moved nothing and may move something the next time.
     pub(crate) retries: u32,
+    /// Why it failed, while what was made for it is removed.
+    pub(crate) failed: Option<Fault>,
     /// Whether it waits for a lock, and costs nothing meanwhile.
     pub(crate) is_waiting: bool,
 }
@@ -30,8 +33,8 @@ pub(crate) struct Operation<T> {
 /// Where an operation runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// On the object's open file; it may be created for that.
-    OnOpen { creates: bool },
+    /// On the object's open file.
+    OnOpen(Purpose),
     /// On the object's name, whatever file is open.
     OnObjectName,
     /// Not on an object.
@@ -41,14 +44,13 @@ pub(crate) enum Way {
 /// How the operation is run.
 pub(crate) fn way_of(operation: &StoreOperation) -> Way {
     match operation {
-        StoreOperation::Read { .. }
-        | StoreOperation::Sync
-        | StoreOperation::Info
-        | StoreOperation::Hash
-        | StoreOperation::Discard { .. } => Way::OnOpen { creates: false },
+        StoreOperation::Read { .. } | StoreOperation::Sync | StoreOperation::Info | StoreOperation::Hash => {
+            Way::OnOpen(Purpose::Read)
+        }
+        StoreOperation::Discard { .. } => Way::OnOpen(Purpose::Change { creates: false }),
         StoreOperation::Write { mode: WriteMode::Update, .. }
         | StoreOperation::Truncate { .. }
-        | StoreOperation::WriteZeroes { .. } => Way::OnOpen { creates: true },
+        | StoreOperation::WriteZeroes { .. } => Way::OnOpen(Purpose::Change { creates: true }),
         StoreOperation::Write { .. } | StoreOperation::Delete { .. } | StoreOperation::Copy { .. } => {
             Way::OnObjectName
         }
@@ -56,7 +58,8 @@ pub(crate) fn way_of(operation: &StoreOperation) -> Way {
         | StoreOperation::Release { .. }
         | StoreOperation::LockInfo
         | StoreOperation::Flush
-        | StoreOperation::List { .. } => Way::Elsewhere,
+        | StoreOperation::List { .. }
+        | StoreOperation::Scrub { .. } => Way::Elsewhere,
     }
 }
 
@@ -85,6 +88,7 @@ impl<T> Operation<T> {
             open: None,
             done: 0,
             retries: 0,
+            failed: None,
             is_waiting: false,
         }
     }
@@ -99,6 +103,14 @@ impl<T> Operation<T> {
             _ => return None,
         };
         Some((offset + self.done as u64, direction))
+    }
+
+    /// Where the object's bytes begin that it is about.
+    pub(crate) fn offset(&self) -> u64 {
+        match &self.request.operation {
+            StoreOperation::Read { offset } | StoreOperation::Write { offset, .. } => *offset,
+            _ => 0,
+        }
     }
 
     /// Whether it is an acquire that rather waits than fails.

@@ -9,7 +9,7 @@ use store::{Fence, ObjectName, StoreOperation, StoreReply, StoreRequest};
 use crate::error::Error;
 use crate::fault::Result;
 use crate::fences::Pass;
-use crate::handle::Handle;
+use crate::handle::{Handle, Purpose};
 use crate::objects::Objects;
 use crate::ring::Region;
 
@@ -23,8 +23,12 @@ pub(crate) struct Job {
 }
 
 pub(crate) enum Work {
-    /// Open an object, creating it if so told.
-    Open(ObjectName, bool),
+    /// Open an object.
+    Open(ObjectName, Purpose),
+    /// Make an object that was opened to be read ready to be changed.
+    Claim(Arc<Handle>),
+    /// Remove what was made for an operation that failed.
+    GiveUp(Arc<Handle>),
     /// Read the record of a lock.
     Enter(Fence),
     /// Make the name of a written object durable.
@@ -38,6 +42,8 @@ pub(crate) enum Work {
 /// How a job ended.
 pub(crate) enum Outcome {
     Opened(Result<Arc<Handle>>),
+    Claimed(Result<()>),
+    GivenUp,
     Entered(Result<Pass>),
     Replied(Result<StoreReply>),
 }
@@ -101,6 +107,7 @@ impl Work {
                 | StoreOperation::Hash
                 | StoreOperation::List { .. }
                 | StoreOperation::Flush
+                | StoreOperation::Scrub { .. }
         )
     }
 }
@@ -135,7 +142,12 @@ impl Hands {
     fn perform(&self, work: Work) -> Outcome {
         let objects = &self.objects;
         match work {
-            Work::Open(name, create) => Outcome::Opened(objects.open(&name, create).map(Arc::new)),
+            Work::Open(name, purpose) => Outcome::Opened(objects.open(&name, purpose).map(Arc::new)),
+            Work::Claim(open) => Outcome::Claimed(open.claim(&objects.root)),
+            Work::GiveUp(open) => {
+                open.give_up(&objects.root);
+                Outcome::GivenUp
+            }
             Work::Enter(fence) => Outcome::Entered(objects.enter(&fence)),
             Work::SyncName(open) => {
                 Outcome::Replied(open.sync_name(&objects.root).map(|()| StoreReply::Done))

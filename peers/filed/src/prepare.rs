@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::fs::OFlags;
 use store::ErrorKind;
 
-use crate::config::Config;
+use crate::config::{Config, Verify};
 use crate::copy::{Copier, write_all};
 use crate::error::Error;
 use crate::fault::{Fault, Result, if_found};
@@ -22,6 +22,7 @@ use crate::locks::Locks;
 use crate::objects::Objects;
 use crate::process::Identity;
 use crate::root::Root;
+use crate::scrub::Scrubber;
 
 /// The marker of a store that may hold files of the original.
 const WITH_LEGACY: &[u8] = b"archipelago file store, version 1\nfiles of the original: yes\n";
@@ -39,7 +40,8 @@ pub(crate) fn prepare(config: &Config, claim: Option<u32>) -> std::result::Resul
         probe_direct(&root)
             .map_err(|fault| failed("archip_dir with direct = true", &config.archip_dir, fault))?;
     }
-    let opening = Opening { is_direct: config.direct, has_legacy, is_shared: config.shared, claim };
+    let verifies = config.verify == Verify::Read;
+    let opening = Opening { is_direct: config.direct, has_legacy, is_shared: config.shared, claim, verifies };
     Ok(Objects {
         root,
         opening,
@@ -47,6 +49,7 @@ pub(crate) fn prepare(config: &Config, claim: Option<u32>) -> std::result::Resul
         fences: Fences::new(config.shared),
         copier: Copier::default(),
         lister: Lister::default(),
+        scrubber: Scrubber::new(Duration::from_secs(config.settle_s)),
         stop: AtomicBool::new(false),
     })
 }
@@ -64,7 +67,7 @@ fn open_root(setting: &'static str, path: &Path) -> std::result::Result<Root, Er
 fn failed(setting: &'static str, path: &Path, fault: Fault) -> Error {
     let source = match fault {
         Fault::System(error) => error,
-        Fault::Kind(_) => std::io::ErrorKind::InvalidData.into(),
+        Fault::Kind(_) | Fault::Damaged(..) => std::io::ErrorKind::InvalidData.into(),
     };
     Error::Directory { setting, path: path.to_owned(), source }
 }

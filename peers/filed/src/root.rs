@@ -2,16 +2,17 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 
 use crate::fault::{Result, if_found};
 use crate::layout::TEMP_DIRECTORY;
+use crate::lost::Lost;
 use crate::process::Identity;
 
 /// A directory below which objects or locks are. All paths are relative to it.
@@ -22,6 +23,7 @@ pub(crate) struct Root {
     durable: Mutex<HashSet<PathBuf>>,
     identity: Identity,
     counts: Counts,
+    lost: Lost,
 }
 
 /// How often the system was asked to make something durable.
@@ -57,12 +59,17 @@ impl Root {
             durable: Mutex::default(),
             identity: Identity::own(),
             counts: Counts::default(),
+            lost: Lost::default(),
         };
         Ok(root)
     }
 
     pub(crate) fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    pub(crate) fn lost(&self) -> &Lost {
+        &self.lost
     }
 
     /// The path that anybody in this process finds `path` at.
@@ -124,7 +131,7 @@ impl Root {
     /// As `stat`, but asks the server of a network filesystem.
     pub(crate) fn inode_at_server(&self, path: &Path) -> Result<Option<u64>> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
-        let found = if_found(rustix::fs::statx(&self.directory, path, flags, rustix::fs::StatxFlags::INO))?;
+        let found = if_found(rustix::fs::statx(&self.directory, path, flags, StatxFlags::INO))?;
         Ok(found.map(|found| found.stx_ino))
     }
 
@@ -168,8 +175,14 @@ impl Root {
 
     /// Everything that was written below this directory, on the whole filesystem.
     pub(crate) fn sync_all(&self) -> Result<()> {
+        self.lost.check_all()?;
         self.counts.stores.fetch_add(1, Ordering::Relaxed);
-        Ok(rustix::fs::syncfs(&self.directory)?)
+        Ok(rustix::fs::syncfs(&self.directory).inspect_err(|_| self.lost.add_all())?)
+    }
+
+    /// As `sync_name`; if that fails, the object there counts as lost.
+    pub(crate) fn sync_object_name(&self, path: &Path) -> Result<()> {
+        self.sync_name(path).inspect_err(|_| self.lost.add(path))
     }
 
     /// Makes the name `path`, or its absence, durable: its directory, and each level above that is not known to be.
@@ -228,6 +241,26 @@ impl Drop for Temp<'_> {
             // What stays is removed at some later start.
             let _is_gone = self.root.unlink(&self.path);
         }
+    }
+}
+
+/// Which file this is, never to be confused with a later one of the same name, as far as the filesystem tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Birth {
+    pub(crate) inode: u64,
+    /// Nanoseconds since 1970; 0 where the filesystem does not know.
+    pub(crate) born_ns: u64,
+}
+
+impl Birth {
+    /// That of an open file, and its size in bytes.
+    pub(crate) fn of(file: &impl AsFd) -> Result<(Self, u64)> {
+        let wanted = StatxFlags::INO | StatxFlags::BTIME | StatxFlags::SIZE;
+        let found = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, wanted)?;
+        let is_known = found.stx_mask & StatxFlags::BTIME.bits() != 0;
+        let seconds = u64::try_from(found.stx_btime.tv_sec).unwrap_or(0);
+        let born_ns = seconds.saturating_mul(1_000_000_000) + u64::from(found.stx_btime.tv_nsec);
+        Ok((Self { inode: found.stx_ino, born_ns: if is_known { born_ns } else { 0 } }, found.stx_size))
     }
 }
 

@@ -7,9 +7,11 @@ use std::thread::JoinHandle;
 
 use filed::{Config, Io, serve};
 use peer::{Common, Stop, failure_of};
-use protocol::{Acquire, Copy, Flags, Granted, Hashed, List, Listed, LockInfo, Message, Op, Release};
+use protocol::{
+    Acquire, Copy, Flags, Granted, Hashed, List, Listed, LockInfo, Message, Op, Release, Scrub, Scrubbed,
+};
 use store::{
-    Data, ErrorKind, LockState, ObjectName, Page, Store, StoreError, StoreOperation, StoreReply,
+    Data, ErrorKind, LockState, ObjectName, Page, ScrubState, Store, StoreError, StoreOperation, StoreReply,
     StoreRequest, WriteMode,
 };
 use xseg::{Geometry, Held, Port, PortNumber, Received, Reserve, Segment};
@@ -97,6 +99,7 @@ impl Store for Client {
     fn call(&self, request: StoreRequest, mut data: Data<'_>) -> Result<StoreReply, StoreError> {
         let room = match &request.operation {
             StoreOperation::List { max_bytes, .. } => max_bytes + 16,
+            StoreOperation::Scrub { .. } => 4096,
             _ => 0,
         };
         let len = match &data {
@@ -167,6 +170,9 @@ fn op_of(operation: &StoreOperation) -> (Op, Vec<u8>) {
             (Op::List, List { prefix: prefix.clone(), after: after.clone() }.encode())
         }
         StoreOperation::LockInfo => (Op::LockInfo, Vec::new()),
+        StoreOperation::Scrub { is_restart, max_bytes } => {
+            (Op::Scrub, Scrub { is_restart: *is_restart, max_bytes: *max_bytes }.encode())
+        }
     }
 }
 
@@ -227,6 +233,13 @@ fn decode(operation: &StoreOperation, reply: &Held) -> StoreReply {
             let Listed { names, more } = Listed::decode(&bytes).unwrap();
             StoreReply::Names(Page { names, more })
         }
+        StoreOperation::Scrub { .. } => {
+            let mut bytes = vec![0; usize::try_from(reply.serviced()).unwrap()];
+            reply.read(0, &mut bytes).unwrap();
+            let told = Scrubbed::decode(&bytes).unwrap();
+            let Scrubbed { progress, objects, damaged, .. } = told;
+            StoreReply::Scrubbed(Box::new(ScrubState { progress, objects, damaged, ..ScrubState::default() }))
+        }
         _ => StoreReply::Done,
     }
 }
@@ -271,7 +284,7 @@ fn nonsense_is_refused_and_the_next_request_is_served() {
     let stack = Stack::start(Config::new(directory.path()));
     let invalid = u32::from(ErrorKind::Invalid.number());
     let unsupported = u32::from(ErrorKind::Unsupported.number());
-    for op in [9, 10, 12, 28, 34, 4711, u16::MAX] {
+    for op in [9, 10, 12, 28, 33, 4711, u16::MAX] {
         assert_eq!(status_of(&stack, |held| held.set_op(op)), unsupported, "operation {op}");
     }
     let with_size = |op: Op, offset, size| {

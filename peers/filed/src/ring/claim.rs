@@ -15,9 +15,13 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(1);
 /// Locks are on bytes from here on, where no object has any.
 const FIRST_BYTE: i64 = 1 << 62;
+/// The lock of those who write, behind the locks of all keys.
+const WRITING_BYTE: i64 = FIRST_BYTE + (1 << 32);
 
 #[expect(clippy::cast_possible_truncation, reason = "the constant is 1")]
 const WRITE_LOCK: libc::c_short = libc::F_WRLCK as libc::c_short;
+#[expect(clippy::cast_possible_truncation, reason = "the constant is 0")]
+const READ_LOCK: libc::c_short = libc::F_RDLCK as libc::c_short;
 #[expect(clippy::cast_possible_truncation, reason = "the constant is 0")]
 const FROM_START: libc::c_short = libc::SEEK_SET as libc::c_short;
 
@@ -26,9 +30,28 @@ const FROM_START: libc::c_short = libc::SEEK_SET as libc::c_short;
 /// # Errors
 /// `TimedOut` if transfers of another process with this key do not end.
 pub(crate) fn claim(file: BorrowedFd<'_>, key: u32) -> io::Result<()> {
+    lock_patiently(file, WRITE_LOCK, FIRST_BYTE + i64::from(key)).map(drop)
+}
+
+/// Keeps everybody from giving the file checksums as long as it is open, or in a transfer. False where there are no such
+/// locks.
+///
+/// # Errors
+/// `TimedOut` if somebody gives it checksums for long.
+pub(crate) fn lock_for_writing(file: BorrowedFd<'_>) -> io::Result<bool> {
+    lock_patiently(file, READ_LOCK, WRITING_BYTE)
+}
+
+/// Keeps everybody from beginning to write to the file; false if somebody already has, or might have.
+pub(crate) fn lock_against_writing(file: BorrowedFd<'_>) -> bool {
+    try_lock(file, WRITE_LOCK, WRITING_BYTE).is_ok()
+}
+
+/// Whether the filesystem has such locks.
+fn lock_patiently(file: BorrowedFd<'_>, kind: libc::c_short, byte: i64) -> io::Result<bool> {
     let give_up = Instant::now() + WAIT_MAX;
     loop {
-        match try_claim(file, key) {
+        match try_lock(file, kind, byte) {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES | libc::EINTR)) => {
                 if Instant::now() > give_up {
                     return Err(io::ErrorKind::TimedOut.into());
@@ -39,21 +62,15 @@ pub(crate) fn claim(file: BorrowedFd<'_>, key: u32) -> io::Result<()> {
             Err(error)
                 if matches!(error.raw_os_error(), Some(libc::ENOLCK | libc::EOPNOTSUPP | libc::EINVAL)) =>
             {
-                return Ok(());
+                return Ok(false);
             }
-            result => return result,
+            result => return result.map(|()| true),
         }
     }
 }
 
-fn try_claim(file: BorrowedFd<'_>, key: u32) -> io::Result<()> {
-    let lock = libc::flock {
-        l_type: WRITE_LOCK,
-        l_whence: FROM_START,
-        l_start: FIRST_BYTE + i64::from(key),
-        l_len: 1,
-        l_pid: 0,
-    };
+fn try_lock(file: BorrowedFd<'_>, kind: libc::c_short, byte: i64) -> io::Result<()> {
+    let lock = libc::flock { l_type: kind, l_whence: FROM_START, l_start: byte, l_len: 1, l_pid: 0 };
     // SAFETY: the call reads the lock, which lives until it returns.
     let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -70,13 +87,26 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let (first, second) = (file.reopen().unwrap(), file.reopen().unwrap());
         claim(first.as_fd(), 7).unwrap();
-        assert!(try_claim(second.as_fd(), 7).is_err());
-        try_claim(second.as_fd(), 8).unwrap();
+        assert!(try_lock(second.as_fd(), WRITE_LOCK, FIRST_BYTE + 7).is_err());
+        try_lock(second.as_fd(), WRITE_LOCK, FIRST_BYTE + 8).unwrap();
         // As a transfer in the kernel does, a second descriptor keeps the open file.
         let transfer = first.try_clone().unwrap();
         drop(first);
-        assert!(try_claim(second.as_fd(), 7).is_err());
+        assert!(try_lock(second.as_fd(), WRITE_LOCK, FIRST_BYTE + 7).is_err());
         drop(transfer);
         claim(second.as_fd(), 7).unwrap();
+    }
+
+    #[test]
+    fn writers_keep_checksums_away_and_not_each_other() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let open = || file.reopen().unwrap();
+        let (first, second, third) = (open(), open(), open());
+        assert!(lock_for_writing(first.as_fd()).unwrap());
+        assert!(lock_for_writing(second.as_fd()).unwrap());
+        assert!(!lock_against_writing(third.as_fd()));
+        drop((first, second));
+        assert!(lock_against_writing(third.as_fd()));
+        assert!(try_lock(open().as_fd(), READ_LOCK, WRITING_BYTE).is_err());
     }
 }

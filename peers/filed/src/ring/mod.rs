@@ -17,7 +17,7 @@ use std::time::Duration;
 use io_uring::{IoUring, Probe, opcode, squeue, types};
 
 pub(crate) use buffer::Buffer;
-pub(crate) use claim::claim;
+pub(crate) use claim::{claim, lock_against_writing, lock_for_writing};
 pub use region::Region;
 pub(crate) use sleep::{Bell, Futex};
 

@@ -3,10 +3,12 @@
 use std::fmt::Display;
 
 use protocol::{
-    Acquire, Copy, Failure, Flags, Granted, Hashed, List, Listed, LockInfo, Message, Op, Release,
+    Acquire, Copy, Damaged, Failure, Flags, Granted, Hashed, List, Listed, LockInfo, Message, Op, Release,
+    Scrub, Scrubbed,
 };
 use store::{
-    ErrorKind, Fence, LockState, ObjectName, StoreError, StoreOperation, StoreReply, StoreRequest, WriteMode,
+    ErrorKind, Fence, LockState, ObjectName, ScrubState, StoreError, StoreOperation, StoreReply,
+    StoreRequest, WriteMode,
 };
 use xseg::{Held, RawBuffer};
 
@@ -71,6 +73,10 @@ fn operation(held: &Held, op: Op, flags: Flags) -> Result<StoreOperation, Failur
             StoreOperation::List { prefix, after, max_bytes: room.saturating_sub(PAGE_COST) }
         }
         Op::LockInfo => StoreOperation::LockInfo,
+        Op::Scrub => {
+            let Scrub { is_restart, max_bytes } = argument(held)?;
+            StoreOperation::Scrub { is_restart, max_bytes }
+        }
         other => {
             let message = format!("{} is not an operation of a store", other.name());
             return Err(refused(held, ErrorKind::Unsupported, &message));
@@ -97,7 +103,8 @@ fn fence(held: &Held, operation: &StoreOperation) -> Result<Fence, Failure> {
         StoreOperation::Acquire { .. }
         | StoreOperation::Release { .. }
         | StoreOperation::Copy { .. }
-        | StoreOperation::List { .. } => {
+        | StoreOperation::List { .. }
+        | StoreOperation::Scrub { .. } => {
             Err(refused(held, ErrorKind::Unsupported, &"an operation with an argument cannot be fenced"))
         }
         _ => {
@@ -145,10 +152,9 @@ pub fn encode(held: &mut Held, result: Result<StoreReply, StoreError>) -> Result
             set_argument(held, &LockInfo { owner, description, number, since_unix_ms }.encode())?;
         }
         StoreReply::Names(page) => {
-            let bytes = Listed { names: page.names, more: page.more }.encode();
-            held.write(0, &bytes).map_err(|error| refused(held, ErrorKind::Invalid, &error))?;
-            held.set_serviced(bytes.len() as u64);
+            set_buffer(held, &Listed { names: page.names, more: page.more }.encode())?;
         }
+        StoreReply::Scrubbed(state) => set_buffer(held, &scrubbed(*state).encode())?,
     }
     Ok(())
 }
@@ -157,10 +163,39 @@ fn set_argument(held: &mut Held, bytes: &[u8]) -> Result<(), Failure> {
     held.set_argument(bytes).map_err(|error| refused(held, ErrorKind::Invalid, &error))
 }
 
+fn set_buffer(held: &mut Held, bytes: &[u8]) -> Result<(), Failure> {
+    held.write(0, bytes).map_err(|error| refused(held, ErrorKind::Invalid, &error))?;
+    held.set_serviced(bytes.len() as u64);
+    Ok(())
+}
+
+fn scrubbed(state: ScrubState) -> Scrubbed {
+    let damages = state.damages.into_iter().map(|damage| Damaged {
+        object: damage.object,
+        offset: damage.offset,
+        size: damage.size,
+        is_unreadable: damage.is_unreadable,
+    });
+    Scrubbed {
+        begun_unix_ms: state.begun_unix_ms,
+        progress: state.progress,
+        objects: state.objects,
+        bytes: state.bytes,
+        verified: state.verified,
+        summed: state.summed,
+        unsettled: state.unsettled,
+        damaged: state.damaged,
+        damages: damages.collect(),
+    }
+}
+
 /// The cause is told only where the kind does not say it.
 fn failure(error: &StoreError) -> Failure {
     let message = match (error.kind, std::error::Error::source(error)) {
-        (ErrorKind::Unavailable | ErrorKind::Invalid | ErrorKind::ReadOnly, Some(cause)) => {
+        (
+            ErrorKind::Unavailable | ErrorKind::Invalid | ErrorKind::ReadOnly | ErrorKind::Corrupt,
+            Some(cause),
+        ) => {
             format!("{error}: {cause}")
         }
         _ => error.to_string(),

@@ -14,8 +14,9 @@ mod status;
 pub use flags::Flags;
 pub use message::{
     Acquire, Attach, Attached, AttachedList, BlockList, BlockSource, Clone, Collected, Compare, Copy,
-    Differences, Entries, Entry, Extent, Extents, Granted, Hashed, List, Listed, ListedVolume, ListedVolumes,
-    LockInfo, Malformed, Message, Release, Renamed, Resize, Shape, Snapshot, VolumeInfo, VolumeKind,
+    Damaged, Differences, Entries, Entry, Extent, Extents, Granted, Hashed, List, Listed, ListedVolume,
+    ListedVolumes, LockInfo, Malformed, Message, Release, Renamed, Resize, Scrub, Scrubbed, Shape, Snapshot,
+    VolumeInfo, VolumeKind,
 };
 pub use operation::Op;
 pub use status::{Failure, Status};

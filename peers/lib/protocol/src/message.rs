@@ -257,6 +257,45 @@ messages! {
         /// Why blocks of the original were left alone, if they were; at the end.
         spared: Option<String>,
     }
+    /// Argument of scrub: one step of looking at everything that is at rest in a store.
+    Scrub {
+        /// Begin anew instead of going on where the last step of anybody ended.
+        is_restart: bool,
+        /// Stop before the next object when so many bytes were looked at.
+        max_bytes: u64,
+    }
+    /// Result of scrub, in the buffer: all since the scrub began.
+    Scrubbed {
+        /// When it began, in milliseconds since 1970.
+        begun_unix_ms: u64,
+        /// How much of the store is done, in 65,536ths.
+        progress: u32,
+        /// Objects looked at.
+        objects: u64,
+        /// Bytes looked at.
+        bytes: u64,
+        /// Objects that agreed with their checksums.
+        verified: u64,
+        /// Objects that got checksums.
+        summed: u64,
+        /// Objects without checksums that are in use or were written lately.
+        unsettled: u64,
+        /// Pieces of objects that are damaged.
+        damaged: u64,
+        /// The first of them.
+        damages: Vec<Damaged>,
+    }
+    /// A piece of an object that is not what was written.
+    Damaged {
+        /// Name of the object.
+        object: Vec<u8>,
+        /// Where the piece begins, in bytes.
+        offset: u64,
+        /// Its length in bytes.
+        size: u64,
+        /// Whether the disk failed to give it at all.
+        is_unreadable: bool,
+    }
 }
 
 /// A volume that is written, or a frozen one.

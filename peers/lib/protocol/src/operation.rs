@@ -39,11 +39,12 @@ pub enum Op {
     Attach = 31,
     Detach = 32,
     Attached = 33,
+    Scrub = 34,
 }
 
 impl Op {
     /// Every operation, in the order of its number.
-    pub const ALL: [Op; 34] = [
+    pub const ALL: [Op; 35] = [
         Op::Ping,
         Op::Read,
         Op::Write,
@@ -78,6 +79,7 @@ impl Op {
         Op::Attach,
         Op::Detach,
         Op::Attached,
+        Op::Scrub,
     ];
 
     /// The operation with this number, if there is one.
@@ -127,6 +129,7 @@ impl Op {
             Op::Attach => "attach",
             Op::Detach => "detach",
             Op::Attached => "attached",
+            Op::Scrub => "scrub",
         }
     }
 }
@@ -141,6 +144,6 @@ mod tests {
             assert_eq!(usize::from(op.number()), position, "{}", op.name());
             assert_eq!(Op::from_number(op.number()), Some(*op));
         }
-        assert_eq!(Op::from_number(34), None);
+        assert_eq!(Op::from_number(35), None);
     }
 }

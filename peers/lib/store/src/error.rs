@@ -124,6 +124,8 @@ pub enum Action {
     List,
     /// Asking who holds a lock.
     LockInfo,
+    /// Comparing what is at rest with its checksums.
+    Scrub,
 }
 
 impl fmt::Display for Action {
@@ -145,6 +147,7 @@ impl fmt::Display for Action {
             Self::WriteZeroes => "write zeroes to",
             Self::List => "list from",
             Self::LockInfo => "look at lock of",
+            Self::Scrub => "scrub from",
         })
     }
 }
@@ -172,6 +175,12 @@ impl StoreError {
     pub fn from_io(error: io::Error, action: Action, object: &ObjectName) -> Self {
         let kind = ErrorKind::of_io(&error);
         Self { source: Some(error), ..Self::new(kind, action, object) }
+    }
+
+    /// The same failure, with what is behind it.
+    #[must_use]
+    pub fn caused_by(self, source: io::Error) -> Self {
+        Self { source: Some(source), ..self }
     }
 
     /// What the store was doing.

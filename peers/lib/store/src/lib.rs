@@ -19,4 +19,6 @@ mod request;
 pub use blocking::{Data, Store};
 pub use error::{Action, ErrorKind, StoreError};
 pub use name::{NameError, ObjectName};
-pub use request::{Fence, LockState, Page, StoreOperation, StoreReply, StoreRequest, WriteMode};
+pub use request::{
+    Damage, Fence, LockState, Page, ScrubState, StoreOperation, StoreReply, StoreRequest, WriteMode,
+};

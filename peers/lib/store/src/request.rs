@@ -121,6 +121,13 @@ pub enum StoreOperation {
     },
     /// Who holds the lock.
     LockInfo,
+    /// One step of a scrub: compares objects with their checksums, and makes those that are missing.
+    Scrub {
+        /// Begin anew instead of going on where the last step of anybody ended.
+        is_restart: bool,
+        /// Stop before the next object when so many bytes were looked at.
+        max_bytes: u64,
+    },
 }
 
 /// What a write does with what is there.
@@ -149,6 +156,8 @@ pub enum StoreReply {
     Lock(LockState),
     /// Names of objects.
     Names(Page),
+    /// How far a scrub is.
+    Scrubbed(Box<ScrubState>),
 }
 
 /// State of a lock.
@@ -171,6 +180,55 @@ pub struct Page {
     pub names: Vec<Vec<u8>>,
     /// Whether names after the last one remain.
     pub more: bool,
+}
+
+/// How far a scrub is, and what it found since it began.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ScrubState {
+    /// When it began, in milliseconds since 1970.
+    pub begun_unix_ms: u64,
+    /// How much of the store is done, in 65,536ths.
+    pub progress: u32,
+    /// Objects looked at.
+    pub objects: u64,
+    /// Bytes looked at.
+    pub bytes: u64,
+    /// Objects that agreed with their checksums.
+    pub verified: u64,
+    /// Objects that got checksums.
+    pub summed: u64,
+    /// Objects without checksums that are in use or were written lately.
+    pub unsettled: u64,
+    /// Pieces of objects that are damaged.
+    pub damaged: u64,
+    /// The first [`ScrubState::DAMAGES_MAX`] of them.
+    pub damages: Vec<Damage>,
+}
+
+impl ScrubState {
+    /// The progress of a scrub that is done.
+    pub const DONE: u32 = 65_536;
+    /// How many damages are told one by one.
+    pub const DAMAGES_MAX: usize = 128;
+
+    /// Whether all of the store was looked at.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.progress >= Self::DONE
+    }
+}
+
+/// A piece of an object that is not what was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// Name of the object.
+    pub object: Vec<u8>,
+    /// Where the piece begins, in bytes.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Whether the disk failed to give it at all.
+    pub is_unreadable: bool,
 }
 
 impl Page {
@@ -208,7 +266,8 @@ impl StoreRequest {
             | StoreOperation::Hash
             | StoreOperation::Flush
             | StoreOperation::List { .. }
-            | StoreOperation::LockInfo => true,
+            | StoreOperation::LockInfo
+            | StoreOperation::Scrub { .. } => true,
         }
     }
 }
@@ -251,6 +310,7 @@ impl StoreOperation {
             Self::WriteZeroes { .. } => Action::WriteZeroes,
             Self::List { .. } => Action::List,
             Self::LockInfo => Action::LockInfo,
+            Self::Scrub { .. } => Action::Scrub,
         }
     }
 }

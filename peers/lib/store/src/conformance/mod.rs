@@ -11,6 +11,7 @@ mod names;
 mod objects;
 mod races;
 mod ranges;
+mod scrubs;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -63,6 +64,7 @@ claims! {
     fences: only_the_current_number_may_write a_broken_owner_can_write_no_more every_change_can_be_fenced;
     races: replacements_are_seen_whole one_of_many_exclusive_writes_wins a_contested_lock_has_one_owner
         parallel_writes_of_an_object_all_arrive deletes_and_writes_in_a_row_never_mix;
+    scrubs: a_scrub_ends_and_finds_no_damage_where_there_is_none;
 }
 
 /// Runs every claim against the store that each call of `open` gives another way to.
