@@ -94,7 +94,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     source.is_some_and(|source| source.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-fn tell(name: &str, error: &anyhow::Error) {
+/// Says what failed.
+pub(crate) fn tell(name: &str, error: &anyhow::Error) {
     let (red, dim) = (Style::new().fg_color(Some(AnsiColor::Red.into())).bold(), Style::new().dimmed());
     let mut out = anstream::stderr();
     // What was typed, and what a peer says, may hold what moves a terminal's cursor; lines are ours.

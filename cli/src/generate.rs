@@ -28,7 +28,13 @@ pub(crate) fn write(dir: &Path) -> anyhow::Result<()> {
 }
 
 fn everything() -> anyhow::Result<Vec<Made>> {
-    let mut made = vec![("systemd/archipelago.service".to_owned(), unit().into_bytes())];
+    let units = [
+        ("systemd/archipelago.service", unit()),
+        ("systemd/archipelago-scrub.service", scrub_unit()),
+        ("systemd/archipelago-scrub.timer", scrub_timer()),
+    ];
+    let mut made: Vec<Made> =
+        units.into_iter().map(|(name, text)| (name.to_owned(), text.into_bytes())).collect();
     for command in [Archipelago::command(), Vlmc::command(), Xseg::command()] {
         made.extend(completions(&command));
         manuals(command, &mut made)?;
@@ -109,6 +115,43 @@ LimitMEMLOCK=infinity
 WantedBy=multi-user.target
 "
     )
+}
+
+fn scrub_unit() -> String {
+    let program = "/usr/bin/archipelago";
+    format!(
+        "\
+[Unit]
+Description=Archipelago: compare what is at rest with its checksums
+Documentation=man:archipelago-scrub(8)
+ConditionPathExists={DEFAULT_FILE}
+Requisite=archipelago.service
+After=archipelago.service
+
+[Service]
+# Fails if damage is found, so that whatever watches units tells of it. A scrub that was interrupted goes on.
+Type=oneshot
+ExecStart={program} scrub --rate 100MiB
+Nice=10
+IOSchedulingClass=idle
+"
+    )
+}
+
+fn scrub_timer() -> String {
+    "\
+[Unit]
+Description=Archipelago: scrub every week
+
+[Timer]
+OnCalendar=weekly
+RandomizedDelaySec=1d
+Persistent=yes
+
+[Install]
+WantedBy=timers.target
+"
+    .to_owned()
 }
 
 #[cfg(test)]

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::{bench::Bench, top::Top};
-use crate::arguments::{Chosen, Output, STYLES};
+use crate::{
+    arguments::{Chosen, Output, STYLES},
+    size,
+};
 
 /// Start, stop and look after an Archipelago stack
 #[derive(Debug, Parser)]
@@ -48,6 +51,8 @@ pub(crate) enum Command {
     Check(Output),
     /// Delete blocks that no volume or snapshot uses any more
     Gc(Gc),
+    /// Compare what is at rest with its checksums, and make those that are missing; 1 if something is damaged
+    Scrub(Scrub),
     /// Measure a volume, a store or a role from inside the segment, and verify what it holds
     Bench(Bench),
     /// Print what the stack measured, in the text format that Prometheus reads
@@ -112,6 +117,23 @@ pub(crate) struct Gc {
     /// Only say what would be deleted
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `archipelago scrub`
+#[derive(Debug, Args)]
+#[command(after_help = "Exit status: 0 clean, 1 damage found, 2 not done.")]
+pub(crate) struct Scrub {
+    /// Only this store, as in blockerb; every store of the configuration if not given
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Option<String>,
+    /// At most so much a second
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub(crate) rate: Option<u64>,
+    /// Begin anew instead of going on where the last scrub was interrupted
+    #[arg(long)]
+    pub(crate) restart: bool,
     #[command(flatten)]
     pub(crate) output: Output,
 }
@@ -183,6 +205,7 @@ mod tests {
             "archipelago gc --dry-run",
             "archipelago metrics",
             "archipelago top --once -i 0.5",
+            "archipelago scrub --role blockerb --rate 100MiB --restart --json",
             "archipelago config init --dir d --blocks b --maps m",
             "archipelago config import old.conf -o new.toml",
             "archipelago -c x.toml peer mapperd",

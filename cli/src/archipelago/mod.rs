@@ -6,6 +6,7 @@ mod collect;
 mod configure;
 mod lifecycle;
 mod measure;
+mod scrub;
 mod status;
 mod top;
 
@@ -45,6 +46,7 @@ fn run(typed: Archipelago) -> anyhow::Result<ExitCode> {
         Command::Status(status) => status::run(&load(file)?, status.role.as_deref(), status.output),
         Command::Check(output) => configure::check(file, output),
         Command::Bench(wanted) => bench::run(&load(file)?, &wanted),
+        Command::Scrub(wanted) => Ok(scrub::run(file, &wanted)),
         Command::Gc(gc) => collect::run(&load(file)?, &gc).map(done),
         Command::Metrics => measure::run(&load(file)?).map(done),
         Command::Top(top) => top::run(&load(file)?, &top),

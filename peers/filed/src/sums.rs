@@ -243,7 +243,7 @@ mod tests {
 
     use super::*;
 
-    const NEVER: AtomicBool = AtomicBool::new(false);
+    static NEVER: AtomicBool = AtomicBool::new(false);
 
     fn file_of(parts: &[(u64, &[u8])], size: u64) -> (tempfile::NamedTempFile, OwnedFd) {
         let made = tempfile::NamedTempFile::new().unwrap();

@@ -6,7 +6,7 @@ use peer::failure_of;
 use protocol::{
     Acquire, Attach, Attached, AttachedList, BlockList, Clone as CloneVolume, Collected, Compare,
     Differences, ErrorKind, Extent, Extents, Failure, Flags, Hashed, List, ListedVolume, ListedVolumes,
-    LockInfo, Message, Op, Release, Renamed, Resize, Snapshot, VolumeInfo,
+    LockInfo, Message, Op, Release, Renamed, Resize, Scrub, Scrubbed, Snapshot, VolumeInfo,
 };
 use xseg::{Held, Port, PortNumber, Received, Reserve};
 
@@ -397,6 +397,15 @@ impl Client {
             Collected::decode(reply.argument().as_ref()).map_err(|error| garbled(Op::Collect, &error));
         self.done(reply);
         result
+    }
+
+    /// One step of a scrub of the store at `port`; the state tells of all steps since it began.
+    ///
+    /// # Errors
+    /// `Unsupported` by a store that keeps no checksums; what the store says.
+    pub fn scrub(&mut self, port: u32, is_restart: bool, max_bytes: u64) -> Result<Scrubbed, Failure> {
+        let argument = Scrub { is_restart, max_bytes }.encode();
+        self.ask_large(PortNumber(port), Op::Scrub, "*", 0, 0, &argument)
     }
 
     /// A role's status.

@@ -1,7 +1,7 @@
 //! Claims on scrubs.
 
 use super::{Bench, Outcome, pattern};
-use crate::{ErrorKind, ScrubState, Store, StoreError, StoreOperation, StoreReply};
+use crate::{ErrorKind, ScrubState, StoreError, StoreOperation, StoreReply};
 
 /// More steps than a store of a few objects can need.
 const STEPS_MAX: usize = 100_000;
