@@ -1,6 +1,11 @@
 //! How a command says that it failed, and what to do next.
 
-use std::{fmt, io::Write, process::ExitCode};
+use std::{
+    error::Error,
+    fmt,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use anstyle::{AnsiColor, Style};
 use clap::Parser;
@@ -17,6 +22,9 @@ pub(crate) struct Failed {
     hint: Option<String>,
 }
 
+/// What to do about a stack that another user runs.
+pub(crate) const STRANGER_HINT: &str = "it is another user's: do this as that user, or as root";
+
 impl Failed {
     /// `action` completes "cannot …".
     pub(crate) fn new(action: impl Into<String>, reason: impl fmt::Display) -> Failed {
@@ -27,6 +35,23 @@ impl Failed {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Failed {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// The segment can't be had.
+    pub(crate) fn by_segment(action: impl Into<String>, error: &xseg::Error) -> Failed {
+        let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        match source {
+            Some(source) if source.kind() == io::ErrorKind::PermissionDenied => {
+                Failed::new(action, format!("{error}: {source}")).hint(STRANGER_HINT)
+            }
+            Some(source) => Failed::new(action, format!("{error}: {source}")),
+            None => Failed::new(action, error),
+        }
+    }
+
+    /// Whether something is said of what to do next.
+    pub(crate) fn has_hint(&self) -> bool {
+        self.hint.is_some()
     }
 
     /// A peer refused or failed; the hint follows from the kind.

@@ -42,6 +42,22 @@ fn nbdinfo_and_nbdcopy_see_the_volume() {
 }
 
 #[test]
+fn nbdsh_reads_and_writes_the_volume() {
+    let Some((_stack, uri)) = mapped("nbdsh_reads_and_writes_the_volume", "nbdsh") else { return };
+    let lines = [
+        "h.pwrite(b'x' * 5000, 4095)",
+        "h.zero(100, 5000)",
+        "h.flush()",
+        "assert h.pread(5002, 4094) == b'\\0' + b'x' * 905 + b'\\0' * 100 + b'x' * 3995 + b'\\0'",
+        "print(h.get_size())",
+    ];
+    let commands = lines.iter().flat_map(|line| ["--command", line]);
+    // It runs on the system's Python, which alone has the module.
+    let told = must(Command::new("nbdsh").env("PATH", "/usr/bin:/bin").args(["--uri", &uri]).args(commands));
+    assert_eq!(told, (256 * MIB).to_string());
+}
+
+#[test]
 fn qemu_reads_and_writes_the_volume() {
     let Some((stack, uri)) = mapped("qemu_reads_and_writes_the_volume", "qemu-io") else { return };
     let qemu_io = |command: &str| must(Command::new("qemu-io").args(["-f", "raw", "-c", command, &uri]));

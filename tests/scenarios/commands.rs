@@ -127,6 +127,7 @@ fn a_route_through_another_port_is_put_in_and_taken_out() {
     let told = stack.stack();
     let (mapper, via) = (told.mapper.to_string(), told.blocker_maps.to_string());
     stack.vlmc(&["create", "volume1", "--size", "16"]).done();
+    assert!(xseg(&["route", &mapper, "255"]).refused().contains("port 255"));
     xseg(&["route", &mapper, &via]).done();
     // A store does not forward: whoever asks the mapper now hears that.
     stack.vlmc(&["create", "volume2", "--size", "16"]).refused();

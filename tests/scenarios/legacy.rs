@@ -162,6 +162,8 @@ fn maps_of_versions_0_and_1_are_read_upgraded_and_written() {
     assert!(read_all(&mut client, "goldhash1") == version_1);
 
     assert_eq!(stack.vlmc(&["update", "goldimage"]).code(), Some(1));
+    let told = stack.vlmc(&["create", "goldcopy0", "--snap", "goldimage", "--assume-v0"]).refused();
+    assert!(told.contains("--v0-size"), "{told}");
     stack.vlmc(&["update", "goldimage", "--assume-v0", "--v0-size", "12M"]).done();
     assert!(read_all(&mut client, "goldimage") == version_0);
     assert_eq!(client.write("goldimage", 0, &[1]).unwrap_err().kind, ErrorKind::ReadOnly);
@@ -233,4 +235,16 @@ fn a_map_of_version_0_spares_all_blocks_of_the_original() {
     let told = stack.archipelago(&["gc"]).done();
     assert!(told.contains("left alone: goldimage"), "{told}");
     assert_eq!(objects_in(&blocks), before);
+}
+
+#[test]
+fn a_clone_of_a_version_0_image_is_made_when_its_size_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (version_0, _) = put_old_maps(folder.path());
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let stack = TestStack::start_with(&["--blocks", &path("blocks"), "--maps", &path("maps")], |text| text);
+    let clone = |name| ["create", name, "--snap", "goldimage", "--assume_v0", "--v0_size", "12"];
+    stack.vlmc(&clone("goldcopy1")).done();
+    stack.vlmc(&clone("goldcopy2")).done();
+    assert!(read_all(&mut stack.client(), "goldcopy2") == version_0);
 }

@@ -11,5 +11,6 @@ mod legacy;
 mod locks;
 mod names;
 mod snapshots;
+mod supervision;
 mod volumes;
 mod watching;

@@ -10,7 +10,9 @@
 mod outcome;
 mod skip;
 mod stack;
+mod supervised;
 
 pub use outcome::Outcome;
 pub use skip::{is_root, skip, tool};
 pub use stack::{TestStack, pattern, run};
+pub use supervised::Supervised;

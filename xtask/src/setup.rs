@@ -56,6 +56,7 @@ const NEEDS: &[Need] = &[
     need(Sign::Command("zstd"), "zstd", "unpacks a store of the original", TEST),
     need(Sign::File("/usr/bin/python3"), "python3-minimal", "scripted NBD clients", TEST),
     need(Sign::Python("nbd"), "python3-libnbd", "scripted NBD clients", TEST),
+    need(Sign::Command("nbdsh"), "python3-libnbd", "an NBD client to test against", TEST),
     need(Sign::Command("fio"), "fio", "load on volumes, verified", TEST_AND_BENCH),
     need(Sign::Command("nbdkit"), "nbdkit", "an NBD server to compare with", TEST_AND_BENCH),
     need(

@@ -143,6 +143,9 @@ pub(crate) struct Scrub {
 pub(crate) struct OnePeer {
     /// The role
     pub(crate) role: String,
+    /// Read the configuration from standard input, as the supervisor was started with it
+    #[arg(long, hide = true)]
+    pub(crate) as_started: bool,
     /// Log to standard error instead of the role's file
     #[arg(long)]
     pub(crate) stderr: bool,

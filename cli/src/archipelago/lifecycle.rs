@@ -20,7 +20,7 @@ use crate::{
     supervision::{
         background::{LOG, Outcome},
         control::{self, Answer, Order},
-        ground,
+        ground, lost,
         pid_file::{Found, look},
         process, reach,
     },
@@ -28,6 +28,8 @@ use crate::{
 
 /// How long a process that is nobody's child any more may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a supervisor without a socket may take to stop all roles.
+const LOST_PATIENCE: Duration = Duration::from_secs(120);
 /// How long the supervisor may take to end after its last answer.
 const END_PATIENCE: Duration = Duration::from_secs(10);
 /// How often that is looked at.
@@ -141,6 +143,11 @@ pub(super) fn stop(configuration: &Configuration, is_forced: bool) -> anyhow::Re
         await_end(configuration)?;
         return Ok(output::print("stopped\n")?);
     }
+    if let Some(pid) = lost::supervisor(configuration) {
+        process::end(pid, LOST_PATIENCE)
+            .with_context(|| format!("cannot stop the supervisor (process {pid})"))?;
+        return Ok(output::print("stopped\n")?);
+    }
     let ended = end_orphans(configuration)?;
     remove_stale_segment(configuration)?;
     let word = if ended == 0 { "nothing runs\n" } else { "stopped\n" };
@@ -166,7 +173,7 @@ fn end_orphans(configuration: &Configuration) -> anyhow::Result<usize> {
     let mut ended = 0;
     for role in configuration.roles.iter().rev() {
         let name = &role.outline.name;
-        if let Found::Alive(pid) = look(&configuration.top.role_pid(name)) {
+        if let Found::Alive(pid) = lost::role(configuration, name) {
             process::end(pid, STOP_PATIENCE)
                 .with_context(|| format!("cannot stop {name} (process {pid})"))?;
             ended += 1;

@@ -18,7 +18,7 @@ use crate::{
     config::{self, Configuration, LoadError},
     failure::{Failed, command},
     generate,
-    supervision::{background, foreground, one_role},
+    supervision::{background, foreground, one_role, reach},
 };
 
 /// Runs the command that was typed.
@@ -33,17 +33,17 @@ fn run(typed: Archipelago) -> anyhow::Result<ExitCode> {
         Command::Run(logging) => foreground::run(able(file)?, logging.json).map(done),
         Command::Start(one) => match one.role {
             None => lifecycle::start(&able(file)?).map(done),
-            Some(role) => lifecycle::start_role(&load(file)?, &role).map(done),
+            Some(role) => lifecycle::start_role(&own(file)?, &role).map(done),
         },
         Command::Stop(stop) => match stop.role {
-            None => lifecycle::stop(&load(file)?, stop.force).map(done),
-            Some(role) => lifecycle::stop_role(&load(file)?, &role, stop.force).map(done),
+            None => lifecycle::stop(&own(file)?, stop.force).map(done),
+            Some(role) => lifecycle::stop_role(&own(file)?, &role, stop.force).map(done),
         },
         Command::Restart(one) => match one.role {
             None => lifecycle::restart(&able(file)?).map(done),
-            Some(role) => lifecycle::restart_role(&load(file)?, &role).map(done),
+            Some(role) => lifecycle::restart_role(&own(file)?, &role).map(done),
         },
-        Command::Status(status) => status::run(&load(file)?, status.role.as_deref(), status.output),
+        Command::Status(status) => status::run(&own(file)?, status.role.as_deref(), status.output),
         Command::Check(output) => configure::check(file, output),
         Command::Bench(wanted) => bench::run(&load(file)?, &wanted),
         Command::Scrub(wanted) => Ok(scrub::run(file, &wanted)),
@@ -54,7 +54,10 @@ fn run(typed: Archipelago) -> anyhow::Result<ExitCode> {
         Command::Config(arguments::Config::Import { source, output }) => {
             configure::import(&source, output.as_deref()).map(done)
         }
-        Command::Peer(one) => one_role::run(&load(file)?, &one.role, one.stderr).map(done),
+        Command::Peer(one) => {
+            let configuration = if one.as_started { handed_over(file)? } else { load(file)? };
+            one_role::run(&configuration, &one.role, one.stderr).map(done)
+        }
         Command::Supervise => background::run(&load(file)?).map(done),
         Command::Generate { dir } => generate::write(&dir).map(done),
     }
@@ -63,6 +66,19 @@ fn run(typed: Archipelago) -> anyhow::Result<ExitCode> {
 /// The configuration, checked for itself.
 pub(crate) fn load(file: &Path) -> anyhow::Result<Configuration> {
     config::load(file).map_err(unusable)
+}
+
+/// The configuration that the supervisor was started with: it writes it to standard input.
+fn handed_over(file: &Path) -> anyhow::Result<Configuration> {
+    let text = std::io::read_to_string(std::io::stdin())?;
+    config::parse(file, &text).map_err(|rejected| unusable(rejected.into()))
+}
+
+/// The configuration of a stack that this user may ask.
+fn own(file: &Path) -> anyhow::Result<Configuration> {
+    let configuration = load(file)?;
+    reach::refuse_stranger(&configuration)?;
+    Ok(configuration)
 }
 
 /// The configuration, checked against this machine too.

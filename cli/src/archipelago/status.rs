@@ -1,6 +1,6 @@
 //! `archipelago status`: how every role is.
 
-use std::{process::ExitCode, time::Duration};
+use std::{io::ErrorKind, process::ExitCode, time::Duration};
 
 use client::Client;
 use jiff::Timestamp;
@@ -15,6 +15,7 @@ use crate::{
     output::{self, Cell, Table, Tone},
     supervision::{
         control::{self, Answer, Order, RoleReport, StackReport, State},
+        lost,
         pid_file::{Found, look},
         reach,
     },
@@ -50,11 +51,12 @@ struct Report {
     segment: String,
     supervisor: Option<u32>,
     is_foreground: bool,
+    is_changed: bool,
     ok: bool,
     roles: Vec<Line>,
 }
 
-/// Prints how the roles are; the exit status is 1 if one of them is down.
+/// Prints how the roles are; the exit status is 1 if one of them, or who looks after them, is down.
 pub(super) fn run(
     configuration: &Configuration,
     only: Option<&str>,
@@ -67,38 +69,68 @@ pub(super) fn run(
             Failed::new(format!("show role {name}"), "the configuration has none of that name").into()
         );
     }
-    let supervised = supervised(configuration);
-    let reports = supervised.as_ref().map_or_else(|| alone(configuration), |stack| stack.roles.clone());
+    let supervision = supervision(configuration);
+    let supervised = match &supervision {
+        Supervision::Tells(stack) => Some(stack),
+        Supervision::Silent(_) | Supervision::Lost(_) | Supervision::Gone => None,
+    };
+    let reports = supervised.map_or_else(|| alone(configuration), |stack| stack.roles.clone());
     let chosen = reports.into_iter().filter(|report| only.is_none_or(|name| name == report.role));
     let mut client = connect(configuration);
     let roles: Vec<_> = chosen.filter_map(|report| line(configuration, report, client.as_mut())).collect();
-    let ok = !roles.is_empty() && roles.iter().all(|line| line.state == "running");
+    // Roles that nobody supervises serve, yet the first that dies stays dead.
+    let ok = supervised.is_some() && !roles.is_empty() && roles.iter().all(|line| line.state == "running");
     let report = Report {
         file: configuration.file.display().to_string(),
         segment: reach::segment_name(configuration),
-        supervisor: supervised.as_ref().map(|stack| stack.pid),
+        supervisor: supervision.pid(),
         is_foreground: supervised.is_some_and(|stack| stack.is_foreground),
+        is_changed: supervised.is_some_and(|stack| stack.is_changed),
         ok,
         roles,
     };
     if output.json {
         output::print_json(&report)?
     } else {
-        output::print(&render(&report))?
+        output::print(&(render(&report) + &told(&supervision, &report, client.is_some())))?
     }
     Ok(ExitCode::from(u8::from(!ok)))
 }
 
-/// What the process that looks after the roles says.
-fn supervised(configuration: &Configuration) -> Option<StackReport> {
-    let Found::Alive(pid) = look(&configuration.top.supervisor_pid()) else { return None };
+/// The process that looks after the roles.
+enum Supervision {
+    /// It says so of them.
+    Tells(StackReport),
+    /// It lives, and says nothing.
+    Silent(u32),
+    /// It lives, and its pid file and socket are gone.
+    Lost(u32),
+    /// There is none.
+    Gone,
+}
+
+impl Supervision {
+    fn pid(&self) -> Option<u32> {
+        match self {
+            Supervision::Tells(report) => Some(report.pid),
+            Supervision::Silent(pid) | Supervision::Lost(pid) => Some(*pid),
+            Supervision::Gone => None,
+        }
+    }
+}
+
+fn supervision(configuration: &Configuration) -> Supervision {
+    let Found::Alive(pid) = look(&configuration.top.supervisor_pid()) else {
+        return lost::supervisor(configuration).map_or(Supervision::Gone, Supervision::Lost);
+    };
     match control::ask(&configuration.top.control_socket(), &Order::Status) {
-        Ok(Answer::Status(report)) => Some(report),
-        // It is there, and does not listen yet, or not any more.
+        Ok(Answer::Status(report)) => Supervision::Tells(report),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Supervision::Silent(pid),
+        // It does not listen yet, or not any more.
         _ => {
             let state = |name: &str| report_of(name, State::Starting, None);
             let roles = configuration.roles.iter().map(|role| state(&role.outline.name)).collect();
-            Some(StackReport { pid, is_foreground: false, roles })
+            Supervision::Tells(StackReport { pid, is_foreground: false, is_changed: false, roles })
         }
     }
 }
@@ -107,7 +139,7 @@ fn supervised(configuration: &Configuration) -> Option<StackReport> {
 fn alone(configuration: &Configuration) -> Vec<RoleReport> {
     let of_role = |role: &crate::config::Role| {
         let name = &role.outline.name;
-        match look(&configuration.top.role_pid(name)) {
+        match lost::role(configuration, name) {
             Found::Alive(pid) => report_of(name, State::Running, Some(pid)),
             Found::Stale(_) => report_of(name, State::Crashed, None),
             Found::Nothing => report_of(name, State::Stopped, None),
@@ -257,10 +289,39 @@ fn render(report: &Report) -> String {
             text.push_str(&format!("{}: {}\n", line.role, output::printable(end)));
         }
     }
-    if report.supervisor.is_none() && report.roles.iter().any(|line| line.pid.is_some()) {
-        text.push_str("nobody supervises these roles: `archipelago start` takes them over\n");
-    }
     text
+}
+
+/// What is wrong with who looks after the roles, and what to do next.
+fn told(supervision: &Supervision, report: &Report, has_segment: bool) -> String {
+    let is_any = report.roles.iter().any(|line| line.pid.is_some());
+    if is_any && !has_segment {
+        return format!(
+            "segment {} is gone, and nobody can reach the roles: `archipelago restart`\n",
+            report.segment
+        );
+    }
+    match supervision {
+        Supervision::Silent(pid) => {
+            format!(
+                "the supervisor (process {pid}) does not answer; once it is gone, `archipelago start` takes over\n"
+            )
+        }
+        Supervision::Lost(pid) => {
+            format!("the run directory of the supervisor (process {pid}) is gone: `archipelago restart`\n")
+        }
+        Supervision::Gone if is_any => {
+            "the supervisor is gone, and what dies stays dead: `archipelago start` takes the roles over\n"
+                .to_owned()
+        }
+        Supervision::Tells(_) if report.is_changed => {
+            format!(
+                "{} was changed since the stack was started: `archipelago restart` takes it over\n",
+                report.file
+            )
+        }
+        Supervision::Gone | Supervision::Tells(_) => String::new(),
+    }
 }
 
 #[cfg(test)]

@@ -44,6 +44,8 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 pub struct Configuration {
     /// The file it came from.
     pub file: PathBuf,
+    /// What it said.
+    pub(crate) text: String,
     /// The keys at its top.
     pub top: Top,
     /// The roles in the order in which they start.
@@ -170,7 +172,7 @@ fn read(file: &Path, text: &str, findings: &mut Findings<'_>) -> Option<Configur
     let top = top?;
     let places = top_section.keys().map(|(key, span)| (key.to_owned(), findings.place(&span))).collect();
     let roles = roles.into_iter().map(|draft| draft.finish(findings)).collect();
-    Some(Configuration { file: file.to_owned(), top, roles, places })
+    Some(Configuration { file: file.to_owned(), text: text.to_owned(), top, roles, places })
 }
 
 fn role_names(top: &Section<'_>) -> Vec<String> {
@@ -234,6 +236,11 @@ impl<'t> Draft<'t> {
 }
 
 impl Configuration {
+    /// Whether its file says something else by now.
+    pub(crate) fn is_changed(&self) -> bool {
+        fs::read_to_string(&self.file).ok().as_ref() != Some(&self.text)
+    }
+
     /// The role with this name.
     pub fn role(&self, name: &str) -> Option<&Role> {
         self.roles.iter().find(|role| role.outline.name == name)

@@ -49,7 +49,7 @@ fn name(typed: &Xseg) -> anyhow::Result<String> {
 
 fn open(name: &str) -> Result<Segment, Failed> {
     Segment::open(name).map_err(|error| {
-        Failed::new(format!("look into segment {name}"), error)
-            .hint("`xseg list` shows the segments of this machine")
+        let failed = Failed::by_segment(format!("look into segment {name}"), &error);
+        if failed.has_hint() { failed } else { failed.hint("`xseg list` shows the segments of this machine") }
     })
 }

@@ -48,6 +48,15 @@ pub(super) fn route(segment: &Segment, wanted: &Route) -> anyhow::Result<()> {
         Some(via) => format!("route port {port} via {via}"),
         None => format!("clear the route of port {port}"),
     };
+    let bound = segment.ports();
+    let is_bound = |wanted: &u32| bound.iter().any(|port| port.number.0 == *wanted && port.is_alive);
+    // A route may be taken away from a port whose owner is gone, but what is sent into one would wait for an owner.
+    if let Some(via) = wanted.via
+        && let Some(unbound) = [wanted.port, via].into_iter().find(|port| !is_bound(port))
+    {
+        let failed = Failed::new(action, format!("no living process has port {unbound}"));
+        return Err(failed.hint("`xseg ports` shows who has which").into());
+    }
     segment.set_route(port, wanted.via.map(PortNumber)).map_err(|error| Failed::new(action, error))?;
     Ok(())
 }

@@ -3,26 +3,29 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::Write,
+    io::{Seek, Write},
     os::unix::process::CommandExt,
     path::PathBuf,
     process::{Command, Stdio},
     sync::{Arc, atomic::AtomicBool, mpsc::Sender},
+    time::Duration,
 };
 
 use anyhow::Context;
 use client::Stack;
 use peer::logging::{self, Target};
+use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     iterator::Signals,
 };
+use xseg::{PortInfo, Segment};
 
 use super::{
     control, ground,
     pid_file::{self, Found, PidFile},
-    reach,
+    process, reach,
     supervisor::{End, Event, Launch, Supervisor},
 };
 use crate::config::{Configuration, Identity};
@@ -31,6 +34,9 @@ use crate::config::{Configuration, Identity};
 pub(crate) const LOG: &str = "supervisor";
 /// Its log level: what happens.
 const LOG_LEVEL: u8 = 2;
+
+/// How long a role on a segment that is gone may take to end.
+const STRAY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the supervisor tells the command that started it, once.
 #[derive(Debug, Serialize, Deserialize)]
@@ -81,7 +87,7 @@ fn supervise(configuration: &Configuration) -> anyhow::Result<End> {
         tell(&Outcome::Started);
         release_output();
     });
-    ground::destroy_segment(configuration);
+    ground::destroy_segment(configuration, &stack.segment);
     Ok(end)
 }
 
@@ -106,30 +112,42 @@ fn listen(configuration: &Configuration, events: &Sender<Event>) -> anyhow::Resu
 
 fn launch(configuration: &Configuration, stack: &Stack) -> anyhow::Result<Launch> {
     let program = std::env::current_exe().context("cannot find this program")?;
-    let (of_command, of_running, of_proof) =
-        (configuration.clone(), configuration.clone(), configuration.clone());
+    let [of_command, of_running, of_proof, of_changes] = std::array::from_fn(|_| configuration.clone());
     let mut identities = BTreeMap::new();
     for role in &configuration.roles {
         if let Some(identity) = ground::identity(configuration, role)? {
             identities.insert(role.outline.name.clone(), identity);
         }
     }
-    let stack = stack.clone();
+    let (stack, segment) = (stack.clone(), stack.segment.clone());
     let prove = move |name: &str, pid: u32, gone: &AtomicBool| {
         let role = of_proof.role(name).ok_or("there is no such role")?;
         reach::prove(&stack, *role.outline.ports.start(), pid, gone)
     };
-    let running = move |name: &str| match pid_file::look(&of_running.top.role_pid(name)) {
-        Found::Alive(pid) if pid != 0 => Some(pid),
-        _ => None,
-    };
+    let running = move |name: &str| running(&of_running, &segment, name);
     Ok(Launch {
         command: Box::new(move |name| {
             role_command(&program, &of_command, name, identities.get(name).copied())
         }),
         running: Box::new(running),
         prove: Arc::new(prove),
+        is_changed: Box::new(move || of_changes.is_changed()),
     })
+}
+
+/// The process that is this role already. One on a segment that is gone is ended: nobody could reach it.
+fn running(configuration: &Configuration, segment: &Segment, name: &str) -> Option<u32> {
+    let Found::Alive(pid) = pid_file::look(&configuration.top.role_pid(name)) else { return None };
+    let ports = &configuration.role(name)?.outline.ports;
+    let owns = |port: &PortInfo| ports.contains(&port.number.0) && port.pid == Some(pid);
+    if pid == 0 || segment.ports().iter().any(owns) {
+        return Some(pid).filter(|pid| *pid != 0);
+    }
+    tracing::warn!(role = name, pid, "runs on a segment that is gone, ending it");
+    if let Err(error) = process::end(pid, STRAY_PATIENCE) {
+        tracing::error!(role = name, pid, %error, "cannot end it");
+    }
+    None
 }
 
 fn role_command(
@@ -139,8 +157,9 @@ fn role_command(
     identity: Option<Identity>,
 ) -> Command {
     let mut command = Command::new(program);
-    command.arg("--config").arg(&configuration.file).args(["peer", name]).stdin(Stdio::null());
+    command.arg("--config").arg(&configuration.file).args(["peer", "--as-started", name]);
     // Where these can't be had, the role fails to start and its own error says why.
+    command.stdin(as_started(configuration).map_or_else(|_| Stdio::null(), Stdio::from));
     if let Ok((_, log)) = ground::open_log(configuration, name)
         && let Ok(second) = log.try_clone()
     {
@@ -150,6 +169,14 @@ fn role_command(
         command.uid(identity.user).gid(identity.group);
     }
     command
+}
+
+/// The configuration as it was when the stack was started: an edited file is for the next start.
+fn as_started(configuration: &Configuration) -> std::io::Result<File> {
+    let mut file = File::from(rustix::fs::memfd_create("configuration", MemfdFlags::CLOEXEC)?);
+    file.write_all(configuration.text.as_bytes())?;
+    file.rewind()?;
+    Ok(file)
 }
 
 fn tell(outcome: &Outcome) {

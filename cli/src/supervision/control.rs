@@ -21,6 +21,9 @@ const ORDER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long an order may take: starting or stopping every role at its slowest.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(300);
 
+/// How long telling how the roles are may take.
+const STATUS_PATIENCE: Duration = Duration::from_secs(5);
+
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -63,6 +66,8 @@ pub(crate) struct StackReport {
     pub(crate) pid: u32,
     /// True if all roles run in it.
     pub(crate) is_foreground: bool,
+    /// True if the configuration's file says something else than at the start.
+    pub(crate) is_changed: bool,
     /// Every role, in the order of the configuration.
     pub(crate) roles: Vec<RoleReport>,
 }
@@ -151,7 +156,8 @@ fn read_order(stream: &UnixStream) -> io::Result<Order> {
 /// If nobody listens, or no answer comes.
 pub(crate) fn ask(socket: &Path, order: &Order) -> io::Result<Answer> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
+    let patience = if *order == Order::Status { STATUS_PATIENCE } else { ANSWER_PATIENCE };
+    stream.set_read_timeout(Some(patience))?;
     let mut line = serde_json::to_vec(order)?;
     line.push(b'\n');
     stream.write_all(&line)?;

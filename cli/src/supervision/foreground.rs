@@ -5,7 +5,7 @@ use std::{
     sync::{
         Arc,
         atomic::AtomicBool,
-        mpsc::{self, Receiver, Sender},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread,
     time::{Duration, Instant},
@@ -13,21 +13,18 @@ use std::{
 
 use anyhow::Context;
 use client::Stack;
-use peer::{
-    Stop,
-    logging::{self, Target},
-};
+use peer::logging::{self, Target};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 
 use super::{
-    control::{self, Answer, Asked, Order, RoleReport, StackReport, State},
+    control::{self, Answer, Asked, Order, StackReport, State},
     ground,
     pid_file::PidFile,
     reach,
-    watched::now_unix_ms,
+    thread::RoleThread,
 };
 use crate::{config::Configuration, failure::Failed, output};
 
@@ -36,25 +33,21 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the main thread is told.
 enum Event {
-    Ended { role: usize, error: Option<String> },
-    Proven { role: usize, result: Result<(), String> },
+    Ended { role: usize, incarnation: u64, error: Option<String> },
+    Proven { role: usize, incarnation: u64, result: Result<(), String> },
     Ordered(Asked),
     Interrupted,
-}
-
-struct Thread {
-    stop: Stop,
-    state: State,
-    since_unix_ms: u64,
 }
 
 /// The stack in this process.
 struct Foreground {
     configuration: Arc<Configuration>,
     stack: Stack,
-    threads: Vec<Thread>,
+    threads: Vec<RoleThread>,
     events: Receiver<Event>,
     sender: Sender<Event>,
+    /// All roles have answered once: from now on, who ends is started again.
+    has_started: bool,
     stopper: Option<Sender<Answer>>,
     error: Option<Failed>,
 }
@@ -72,15 +65,23 @@ pub(crate) fn run(configuration: Configuration, is_json: bool) -> anyhow::Result
     let stack = reach::on_segment(&configuration, segment);
     let (sender, events) = mpsc::channel();
     listen(&configuration, &sender)?;
-    let threads = Vec::new();
-    let mut foreground =
-        Foreground { configuration, stack, threads, events, sender, stopper: None, error: None };
+    let threads = configuration.roles.iter().map(|role| RoleThread::new(&role.outline.name)).collect();
+    let mut foreground = Foreground {
+        configuration,
+        stack,
+        threads,
+        events,
+        sender,
+        has_started: false,
+        stopper: None,
+        error: None,
+    };
     if foreground.start() {
         output::print(&foreground.greeting())?;
         foreground.watch();
     }
     foreground.stop();
-    ground::destroy_segment(&foreground.configuration);
+    ground::destroy_segment(&foreground.configuration, &foreground.stack.segment);
     drop(pid_file);
     if let Some(stopper) = foreground.stopper.take() {
         let _unheard = stopper.send(Answer::Done);
@@ -109,12 +110,12 @@ fn listen(configuration: &Configuration, sender: &Sender<Event>) -> anyhow::Resu
 impl Foreground {
     /// Starts the roles in order, each when the one before answers. False if the stack is to stop.
     fn start(&mut self) -> bool {
-        for role in 0..self.configuration.roles.len() {
+        for role in 0..self.threads.len() {
             if let Err(reason) = self.spawn(role) {
                 self.fail(role, &reason);
                 return false;
             }
-            while self.threads[role].state == State::Starting {
+            while self.threads[role].state() == State::Starting {
                 if !self.next_event() {
                     return false;
                 }
@@ -123,35 +124,69 @@ impl Foreground {
         true
     }
 
+    /// Starts again what ends, until the stack is to stop.
     fn watch(&mut self) {
-        while self.next_event() {}
+        self.has_started = true;
+        while self.next_event() {
+            self.retry();
+        }
+    }
+
+    fn retry(&mut self) {
+        let now = Instant::now();
+        for role in 0..self.threads.len() {
+            if self.threads[role].retry_at().is_some_and(|at| at <= now)
+                && let Err(reason) = self.spawn(role)
+            {
+                self.threads[role].ended(reason);
+            }
+        }
     }
 
     /// Deals with one event; false if the stack is to stop.
     fn next_event(&mut self) -> bool {
-        match self.events.recv() {
-            Err(_) | Ok(Event::Interrupted) => false,
+        let event = match self.threads.iter().filter_map(RoleThread::retry_at).min() {
+            None => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(at) => self.events.recv_timeout(at.saturating_duration_since(Instant::now())),
+        };
+        match event {
+            Err(RecvTimeoutError::Disconnected) | Ok(Event::Interrupted) => return false,
+            Err(RecvTimeoutError::Timeout) => {}
             Ok(Event::Ordered((Order::StopAll, answers))) => {
                 self.stopper = Some(answers);
-                false
+                return false;
             }
             Ok(Event::Ordered((order, answers))) => {
                 let _unheard = answers.send(self.answer(&order));
-                true
             }
-            Ok(Event::Proven { role, result: Ok(()) }) => {
-                self.enter(role, State::Running);
-                true
+            Ok(Event::Proven { role, incarnation, result }) => self.proven(role, incarnation, result),
+            Ok(Event::Ended { role, error, .. }) => self.ended(role, error),
+        }
+        self.error.is_none()
+    }
+
+    fn proven(&mut self, role: usize, incarnation: u64, result: Result<(), String>) {
+        if !self.threads[role].is(incarnation) || self.threads[role].state() != State::Starting {
+            return;
+        }
+        match result {
+            Ok(()) => self.threads[role].enter(State::Running),
+            Err(reason) => {
+                tracing::error!(role = self.name(role), reason, "does not answer");
+                self.threads[role].give_up();
             }
-            Ok(Event::Proven { role, result: Err(reason) }) => {
-                self.fail(role, &reason);
-                false
-            }
-            Ok(Event::Ended { role, error }) => {
-                self.enter(role, State::Crashed);
-                self.fail(role, &error.unwrap_or_else(|| "it ended by itself".to_owned()));
-                false
-            }
+        }
+    }
+
+    /// A role ended by itself: one that never answered fails the start of the stack.
+    fn ended(&mut self, role: usize, error: Option<String>) {
+        let reason = error.unwrap_or_else(|| "it ended by itself".to_owned());
+        let delay = self.threads[role].ended(reason.clone());
+        if self.has_started {
+            let delay_ms = delay.as_millis();
+            tracing::error!(role = self.name(role), reason, delay_ms, "died, starting it again");
+        } else {
+            self.fail(role, &reason);
         }
     }
 
@@ -163,30 +198,22 @@ impl Foreground {
     }
 
     fn report(&self) -> StackReport {
-        let role = |(position, role): (usize, &crate::config::Role)| {
-            let thread = self.threads.get(position);
-            RoleReport {
-                role: role.outline.name.clone(),
-                // Who has no thread yet gets one when those before it answer.
-                state: thread.map_or(State::Starting, |thread| thread.state),
-                pid: thread.map(|_| std::process::id()),
-                since_unix_ms: thread.map_or_else(now_unix_ms, |thread| thread.since_unix_ms),
-                restarts: 0,
-                last_end: None,
-            }
-        };
-        let roles = self.configuration.roles.iter().enumerate().map(role).collect();
-        StackReport { pid: std::process::id(), is_foreground: true, roles }
+        let roles = self.threads.iter().map(RoleThread::report).collect();
+        StackReport {
+            pid: std::process::id(),
+            is_foreground: true,
+            is_changed: self.configuration.is_changed(),
+            roles,
+        }
+    }
+
+    fn name(&self, role: usize) -> &str {
+        &self.configuration.roles[role].outline.name
     }
 
     fn spawn(&mut self, role: usize) -> Result<(), String> {
-        let stop = Stop::new();
-        self.threads.push(Thread {
-            stop: stop.clone(),
-            state: State::Starting,
-            since_unix_ms: now_unix_ms(),
-        });
-        let name = self.configuration.roles[role].outline.name.clone();
+        let (stop, incarnation) = self.threads[role].begin();
+        let name = self.name(role).to_owned();
         let (configuration, stack) = (Arc::clone(&self.configuration), self.stack.clone());
         let (sender, gone) = (self.sender.clone(), Arc::new(AtomicBool::new(false)));
         let has_ended = Arc::clone(&gone);
@@ -197,14 +224,14 @@ impl Foreground {
                 Err(_) => Some("it panicked".to_owned()),
             };
             has_ended.store(true, std::sync::atomic::Ordering::Release);
-            let _unheard = sender.send(Event::Ended { role, error });
+            let _unheard = sender.send(Event::Ended { role, incarnation, error });
         };
         thread::Builder::new().name(name.clone()).spawn(body).map_err(|error| error.to_string())?;
         let (stack, sender) = (self.stack.clone(), self.sender.clone());
         let port = *self.configuration.roles[role].outline.ports.start();
         let proof = move || {
             let result = reach::prove(&stack, port, std::process::id(), &gone);
-            let _unheard = sender.send(Event::Proven { role, result });
+            let _unheard = sender.send(Event::Proven { role, incarnation, result });
         };
         thread::Builder::new()
             .name(format!("prove-{name}"))
@@ -213,13 +240,8 @@ impl Foreground {
         Ok(())
     }
 
-    fn enter(&mut self, role: usize, state: State) {
-        self.threads[role].state = state;
-        self.threads[role].since_unix_ms = now_unix_ms();
-    }
-
     fn fail(&mut self, role: usize, reason: &str) {
-        let name = &self.configuration.roles[role].outline.name;
+        let name = self.name(role).to_owned();
         tracing::error!(role = name, reason, "failed, so the stack stops");
         self.error.get_or_insert_with(|| Failed::new(format!("run {name}"), reason));
     }
@@ -227,21 +249,18 @@ impl Foreground {
     /// Stops the roles in reverse order, each when the one after it has ended.
     fn stop(&mut self) {
         for role in (0..self.threads.len()).rev() {
-            if self.threads[role].state == State::Crashed {
-                continue;
+            if self.threads[role].stop() {
+                self.await_end(role);
             }
-            self.enter(role, State::Stopping);
-            self.threads[role].stop.set();
-            self.await_end(role);
         }
     }
 
     fn await_end(&mut self, awaited: usize) {
         let deadline = Instant::now() + STOP_PATIENCE;
-        while self.threads[awaited].state == State::Stopping {
+        while self.threads[awaited].state() == State::Stopping {
             match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Event::Ended { role, error }) => {
-                    self.enter(role, State::Stopped);
+                Ok(Event::Ended { role, incarnation, error }) if self.threads[role].is(incarnation) => {
+                    self.threads[role].enter(State::Stopped);
                     if let Some(error) = error {
                         self.fail(role, &error);
                     }
@@ -249,7 +268,7 @@ impl Foreground {
                 Ok(Event::Ordered((order, answers))) => {
                     let _unheard = answers.send(self.answer(&order));
                 }
-                Ok(Event::Proven { .. } | Event::Interrupted) => {}
+                Ok(Event::Ended { .. } | Event::Proven { .. } | Event::Interrupted) => {}
                 Err(_) => return self.fail(awaited, "it does not stop"),
             }
         }

@@ -8,9 +8,13 @@ use std::{
 
 use anyhow::Context;
 use rustix::fs::Mode;
-use xseg::{ErrorKind, Geometry, Port, Reserve, Segment};
+use xseg::{ErrorKind, Geometry, Port, PortInfo, Reserve, Segment};
 
-use super::reach::segment_name;
+use super::{
+    lost,
+    pid_file::{Found, look},
+    reach::segment_name,
+};
 use crate::{
     config::{Configuration, Identity, Kind, Role},
     failure::Failed,
@@ -78,7 +82,14 @@ pub(crate) fn make_segment(configuration: &Configuration) -> anyhow::Result<Segm
         Geometry::new(top.segment_ports, top.segment_dynports, top.segment_requests, top.segment_size << 20)
             .map_err(|error| refuse(error.to_string()))?;
     let created = match Segment::create(&name, geometry) {
-        Err(error) if error.kind() == ErrorKind::Exists => take_over(&name, geometry, &refuse)?,
+        Err(error) if error.kind() == ErrorKind::Exists => {
+            take_over(configuration, &name, geometry, &refuse)?
+        }
+        Err(error) if error.kind() == ErrorKind::NoSpace => {
+            let hint =
+                format!("`df /dev/shm` shows what is left; segment_size wants {} MiB", top.segment_size);
+            return Err(refuse(error.to_string()).hint(hint).into());
+        }
         other => other.map_err(|error| refuse(error.to_string()))?,
     };
     give(configuration, &Path::new("/dev/shm").join(&top.segment_name))?;
@@ -92,7 +103,12 @@ pub(crate) fn claim(segment: &Segment) -> anyhow::Result<Port> {
     Ok(claimed.map_err(|error| Failed::new("claim the segment", error))?)
 }
 
-fn take_over(name: &str, geometry: Geometry, refuse: &impl Fn(String) -> Failed) -> Result<Segment, Failed> {
+fn take_over(
+    configuration: &Configuration,
+    name: &str,
+    geometry: Geometry,
+    refuse: &impl Fn(String) -> Failed,
+) -> Result<Segment, Failed> {
     let hint = format!("`xseg -s {name} destroy --force` takes it away");
     let old = Segment::open(name).map_err(|error| refuse(error.to_string()).hint(hint.clone()))?;
     let mut pids: Vec<_> =
@@ -105,15 +121,45 @@ fn take_over(name: &str, geometry: Geometry, refuse: &impl Fn(String) -> Failed)
         return Segment::create(name, geometry).map_err(|error| refuse(error.to_string()));
     }
     if old.geometry() == geometry {
-        return Ok(old);
+        let hint =
+            "`archipelago stop --force` ends what this stack left, another stack needs another segment_name";
+        return match refuse_foreign(configuration, &old) {
+            None => Ok(old),
+            Some(reason) => Err(refuse(reason).hint(hint)),
+        };
     }
     let pids = pids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
     Err(refuse(format!("one with other sizes is used by processes {pids}")).hint(hint))
 }
 
-/// Takes the segment's name away, if it is there.
-pub(crate) fn destroy_segment(configuration: &Configuration) {
+/// Why this stack can't have its ports: a living process that is none of its roles has one.
+fn refuse_foreign(configuration: &Configuration, segment: &Segment) -> Option<String> {
+    let bound = segment.ports();
+    configuration.roles.iter().find_map(|role| {
+        let outline = &role.outline;
+        let own = match look(&configuration.top.role_pid(&outline.name)) {
+            Found::Alive(pid) => Some(pid),
+            Found::Stale(_) | Found::Nothing => None,
+        };
+        let is_foreign =
+            |port: &&PortInfo| outline.ports.contains(&port.number.0) && port.is_alive && port.pid != own;
+        let port = bound.iter().find(is_foreign)?;
+        let pid = port.pid.unwrap_or(0);
+        let command = lost::words(pid).join(" ");
+        Some(format!("port {} of role {} is held by process {pid} ({command})", port.number, outline.name))
+    })
+}
+
+/// Takes the segment's name away, if it is there and no other living process has a port of it.
+pub(crate) fn destroy_segment(configuration: &Configuration, segment: &Segment) {
     let name = segment_name(configuration);
+    let static_ports = segment.geometry().static_ports();
+    let others = |port: &PortInfo| port.is_alive && port.pid != Some(std::process::id());
+    if let Some(port) = segment.ports().iter().find(|port| port.number.0 < static_ports && others(port)) {
+        let (port, pid) = (port.number, port.pid);
+        tracing::warn!(%port, pid, "the segment stays: another process has a port of it");
+        return;
+    }
     match Segment::destroy(&name) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             tracing::error!(%error, "cannot destroy the segment")

@@ -29,6 +29,7 @@ pub(crate) fn run(configuration: &Configuration, name: &str, to_stderr: bool) ->
     let top = &configuration.top;
     let target = if to_stderr { Target::Stderr } else { Target::File(top.log_file(name)) };
     logging::init(role.outline.log_level, &target, top.log_json).context("cannot open the log")?;
+    end_with_any_panic();
     let outcome = (|| {
         let _pid_file = PidFile::take(&top.role_pid(name))?;
         let segment = Segment::open(&segment_name(configuration))?;
@@ -52,4 +53,12 @@ fn stop_on_signal(stop: &Stop) -> anyhow::Result<()> {
     };
     std::thread::Builder::new().name("signals".into()).spawn(watch).context("cannot watch for signals")?;
     Ok(())
+}
+
+/// A role with a thread missing would serve some and hang others: a new process serves all again.
+fn end_with_any_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!("{panic}");
+        std::process::abort();
+    }));
 }

@@ -1,6 +1,8 @@
 //! From a configuration to its running stack.
 
 use std::{
+    fs::File,
+    io,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -16,7 +18,7 @@ use super::{
 };
 use crate::{
     config::{Configuration, Kind, Role, Settings},
-    failure::Failed,
+    failure::{Failed, STRANGER_HINT},
 };
 
 /// How long a role may take from its start to its first answer.
@@ -68,9 +70,21 @@ pub(crate) fn join(configuration: &Configuration) -> Result<Stack, Failed> {
         let patience = if is_supervised(configuration) { ARRIVAL_PATIENCE } else { GRACE };
         if error.kind() != xseg::ErrorKind::NotFound || begun.elapsed() >= patience {
             let hint = format!("`archipelago -c {} start` starts the stack", configuration.file.display());
-            return Err(Failed::new("reach the stack", error).hint(hint));
+            let failed = Failed::by_segment("reach the stack", &error);
+            return Err(if failed.has_hint() { failed } else { failed.hint(hint) });
         }
         thread::sleep(PAUSE);
+    }
+}
+
+/// An error if the stack is one that this user may not even ask: it is not to be taken for one that is down.
+pub(crate) fn refuse_stranger(configuration: &Configuration) -> Result<(), Failed> {
+    match File::open(configuration.top.supervisor_pid()) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let reason = format!("{}: {error}", configuration.top.supervisor_pid().display());
+            Err(Failed::new("ask the stack", reason).hint(STRANGER_HINT))
+        }
+        _ => Ok(()),
     }
 }
 

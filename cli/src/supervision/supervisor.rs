@@ -31,6 +31,8 @@ pub(crate) struct Launch {
     pub(crate) running: Box<Running>,
     /// Waits until a role answers; ends early, with an error, when the flag says that its process is gone.
     pub(crate) prove: Arc<Prove>,
+    /// Whether the configuration was changed since.
+    pub(crate) is_changed: Box<dyn Fn() -> bool>,
 }
 
 /// See [`Launch::running`].
@@ -331,7 +333,12 @@ impl Supervisor {
 
     fn report(&self) -> StackReport {
         let roles = self.roles.iter().map(Watched::report).collect();
-        StackReport { pid: std::process::id(), is_foreground: false, roles }
+        StackReport {
+            pid: std::process::id(),
+            is_foreground: false,
+            is_changed: (self.launch.is_changed)(),
+            roles,
+        }
     }
 }
 

@@ -149,7 +149,7 @@ pub(crate) struct Ignored {
     /// The original's pool, which it ignored too
     #[arg(short, long, hide = true, value_name = "POOL")]
     pub(crate) pool: Option<String>,
-    /// Maps of every version are recognised without being told
+    /// Maps with a signature are recognised without being told; `create` and `update` take those without
     #[arg(long, alias = "assume_v0", hide = true)]
     pub assume_v0: bool,
     /// As above
@@ -200,8 +200,18 @@ pub(crate) struct Unmap {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("origin").args(["snap", "size"]).required(true).multiple(true))]
 pub(crate) struct Create {
-    #[command(flatten)]
-    pub(crate) named: Named,
+    /// The new volume
+    #[arg(value_name = "VOLUME")]
+    pub(crate) volume: String,
+    /// The original's pool, which it ignored too
+    #[arg(short, long, hide = true, value_name = "POOL")]
+    pub(crate) pool: Option<String>,
+    /// Take a snapshot whose map has no signature for one of version 0, which does not know its size
+    #[arg(long, alias = "assume_v0", requires = "snap")]
+    pub(crate) assume_v0: bool,
+    /// How large the volume of such a map is, as in 20G
+    #[arg(long, alias = "v0_size", requires = "assume_v0", value_parser = size::parse, value_name = "SIZE")]
+    pub(crate) v0_size: Option<u64>,
     /// The snapshot to clone
     #[arg(long, value_name = "SNAPSHOT")]
     pub(crate) snap: Option<String>,

@@ -14,11 +14,16 @@ use std::{
 use client::{Completion, Failure, Io};
 use indicatif::ProgressBar;
 use protocol::ErrorKind;
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    io::Errno,
+};
 use xseg::Held;
 
 use super::{
     Session,
     arguments::Export,
+    interruption::Interruption,
     transfer::{Part, Pipeline, chunks, parts, progress},
 };
 use crate::failure::Failed;
@@ -60,20 +65,21 @@ pub(super) fn run(session: &mut Session, wanted: &Export) -> anyhow::Result<()> 
     let by_peer = |failure: Failure| Failed::by_peer(action.clone(), &failure);
     let size_bytes = session.client.info(volume).map_err(by_peer)?.size_bytes;
     let found = parts(&mut session.client, volume, size_bytes).map_err(by_peer)?;
-    let mut target = open(wanted, size_bytes).map_err(|error| {
+    let interruption = Interruption::watch().map_err(|error| Failed::new(action.clone(), error))?;
+    let mut target = open(wanted, size_bytes, &interruption).map_err(|error| {
         let failed = Failed::new(action.clone(), &error);
         if error.kind() == io::ErrorKind::AlreadyExists { failed.hint("--force replaces it") } else { failed }
     })?;
     let bar = progress(size_bytes, wanted.quiet);
     let copied = copy(session, volume, &found, &mut target, &bar);
     bar.finish_and_clear();
-    match copied.and_then(|()| Ok(target.finish(&wanted.target, size_bytes)?)) {
+    interruption.end(|| match copied.and_then(|()| Ok(target.finish(wanted, size_bytes)?)) {
         Ok(()) => Ok(()),
         Err(stopped) => Err(undo(target, stopped, action)),
-    }
+    })
 }
 
-fn open(wanted: &Export, size_bytes: u64) -> io::Result<Target> {
+fn open(wanted: &Export, size_bytes: u64, interruption: &Interruption) -> io::Result<Target> {
     if wanted.target.as_os_str() == "-" {
         return Ok(Target::Stream(Box::new(io::stdout().lock())));
     }
@@ -88,9 +94,13 @@ fn open(wanted: &Export, size_bytes: u64) -> io::Result<Target> {
         }
         _ => {
             let mut name = wanted.target.as_os_str().to_owned();
-            name.push(".exporting");
-            let unfinished = PathBuf::from(name);
-            let file = File::create(&unfinished)?;
+            name.push(format!(".exporting-{}", std::process::id()));
+            let (unfinished, begun) = (PathBuf::from(&name), PathBuf::from(name));
+            let create = || File::create_new(&unfinished);
+            let file = interruption.begin(create, move || match fs::remove_file(&begun) {
+                Ok(()) => "nothing of the export was kept".to_owned(),
+                Err(error) => format!("a part is left in {} ({error})", begun.display()),
+            })?;
             file.set_len(size_bytes)?;
             Ok(Target::File { file, unfinished })
         }
@@ -235,7 +245,7 @@ impl Target {
     }
 
     /// All is written: makes it durable, and gives a file its name.
-    fn finish(&mut self, name: &Path, size_bytes: u64) -> io::Result<()> {
+    fn finish(&mut self, wanted: &Export, size_bytes: u64) -> io::Result<()> {
         match self {
             Target::Stream(stream) => stream.flush(),
             Target::Disk(disk) => disk.sync_all(),
@@ -245,8 +255,24 @@ impl Target {
                     return Err(io::Error::other(format!("it has {length} bytes, not {size_bytes}")));
                 }
                 file.sync_all()?;
-                fs::rename(unfinished, name)
+                if wanted.force {
+                    fs::rename(unfinished, &wanted.target)
+                } else {
+                    name(unfinished, &wanted.target)
+                }
             }
         }
+    }
+}
+
+/// Gives a file its name, unless another one got it meanwhile.
+fn name(unfinished: &Path, target: &Path) -> io::Result<()> {
+    match renameat_with(CWD, unfinished, CWD, target, RenameFlags::NOREPLACE) {
+        // Not every file system can.
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            fs::hard_link(unfinished, target)?;
+            fs::remove_file(unfinished)
+        }
+        other => Ok(other?),
     }
 }

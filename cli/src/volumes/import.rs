@@ -7,7 +7,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom},
 };
 
-use client::{Failure, Io};
+use client::{Client, Failure, Io};
 use indicatif::ProgressBar;
 use protocol::{ErrorKind, Flags};
 use rustix::fs::SeekFrom as Whence;
@@ -16,6 +16,7 @@ use volume::VolumeName;
 use super::{
     Session,
     arguments::Import,
+    interruption::Interruption,
     transfer::{CHUNK_BYTES, Part, Pipeline, chunks, progress},
 };
 use crate::{failure::Failed, size};
@@ -57,19 +58,38 @@ pub(super) fn run(session: &mut Session, wanted: &Import) -> anyhow::Result<()> 
         volume_size(wanted, image_bytes).map_err(|reason| Failed::new(action.clone(), reason))?;
     refuse_existing(session, name, &action)?;
     let unfinished = format!("{name}{UNFINISHED}");
-    session.client.create(&unfinished, Some(size_bytes), None, wanted.block_size).map_err(|failure| {
+    let interruption = Interruption::watch().map_err(|error| Failed::new(action.clone(), error))?;
+    begin(session, wanted, &unfinished, size_bytes, &interruption).map_err(|failure| {
         let failed = Failed::by_peer(action.clone(), &failure);
-        let hint =
-            format!("an import that was interrupted left it: `vlmc remove {unfinished}`, then try again");
+        let hint = format!("an import that was killed left it: `vlmc remove {unfinished}`, then try again");
         if failure.kind == ErrorKind::Exists { failed.hint(hint) } else { failed }
     })?;
     let bar = progress(image_bytes.unwrap_or(size_bytes), wanted.quiet);
     let filled = fill(session, &unfinished, &mut source, size_bytes, &bar);
     bar.finish_and_clear();
-    match filled {
+    interruption.end(|| match filled {
         Ok(()) => finish(session, &unfinished, name, size_bytes, &action),
         Err(stopped) => Err(undo(session, &unfinished, &stopped, action).into()),
-    }
+    })
+}
+
+/// Makes the volume that is to be filled; an interruption removes it.
+fn begin(
+    session: &mut Session,
+    wanted: &Import,
+    unfinished: &str,
+    size_bytes: u64,
+    interruption: &Interruption,
+) -> Result<(), Failure> {
+    let (stack, volume) = (session.stack.clone(), unfinished.to_owned());
+    let remove = move || match Client::connect(&stack).and_then(|mut client| client.remove(&volume)) {
+        Ok(()) => "nothing of the import was kept".to_owned(),
+        Err(failure) => {
+            format!("a part is left ({failure}): `vlmc remove {volume}` takes it away")
+        }
+    };
+    let create = || session.client.create(unfinished, Some(size_bytes), None, wanted.block_size);
+    interruption.begin(create, remove)
 }
 
 fn open(wanted: &Import) -> io::Result<Source> {

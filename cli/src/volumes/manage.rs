@@ -18,10 +18,27 @@ fn tried(action: impl Into<String>) -> impl FnOnce(Failure) -> anyhow::Error {
 
 /// A blank volume, or a clone.
 pub(super) fn create(session: &mut Session, wanted: &Create) -> anyhow::Result<()> {
-    let name = &wanted.named.volume;
+    let name = &wanted.volume;
     let origin = wanted.snap.as_ref().map_or_else(String::new, |snap| format!(" from snapshot {snap}"));
+    let action = format!("create volume {name}{origin}");
+    if let Some(snap) = wanted.snap.as_ref().filter(|_| wanted.assume_v0) {
+        upgrade_v0(session, snap, wanted.v0_size, &action)?;
+    }
     let created = session.client.create(name, wanted.size, wanted.snap.as_deref(), wanted.block_size);
-    created.map_err(tried(format!("create volume {name}{origin}")))
+    created.map_err(tried(action))
+}
+
+/// Brings a snapshot's map to the current version, also from version 0 if its size is told; one that is current stays.
+fn upgrade_v0(session: &mut Session, snap: &str, v0_size: Option<u64>, action: &str) -> Result<(), Failed> {
+    session.client.update(snap, v0_size).map_err(|failure| {
+        let failed = Failed::by_peer(action, &failure);
+        if failure.kind == ErrorKind::Corrupt && v0_size.is_none() {
+            failed
+                .hint(format!("a map of version 0 does not know its size: add --v0-size, the size of {snap}"))
+        } else {
+            failed
+        }
+    })
 }
 
 /// A frozen copy.

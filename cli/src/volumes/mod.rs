@@ -4,6 +4,7 @@ pub(crate) mod arguments;
 mod content;
 mod export;
 mod import;
+mod interruption;
 mod manage;
 mod mapping;
 mod show;

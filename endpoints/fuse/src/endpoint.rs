@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     fs, io,
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -21,6 +20,7 @@ use crate::{
     filesystem::{MAX_IO_BYTES, VolumeFiles},
     io::VolumeIo,
     loop_device::LoopDevice,
+    mounts,
     shown::{Shown, ShownSet},
 };
 
@@ -40,7 +40,7 @@ impl FuseEndpoint {
     pub(crate) fn mount(stack: Stack, config: &Config) -> io::Result<FuseEndpoint> {
         // The kernel names the files only as long as they are below the mount.
         LoopDevice::detach_all_below(&config.mountpoint);
-        clear_stale_mount(config);
+        mounts::detach_left(&config.mountpoint);
         fs::create_dir_all(&config.mountpoint)?;
         let shown = ShownSet::default();
         let files = VolumeFiles {
@@ -51,7 +51,7 @@ impl FuseEndpoint {
         };
         let mut options = fuser::Config::default();
         options.mount_options = vec![
-            MountOption::FSName("archipelago".into()),
+            MountOption::FSName(mounts::SOURCE.into()),
             MountOption::NoSuid,
             MountOption::NoDev,
             MountOption::NoExec,
@@ -199,7 +199,7 @@ impl Endpoint for FuseEndpoint {
             && let Err(error) = session.umount_and_join()
         {
             tracing::warn!(%error, "cannot unmount the volumes' file system; it goes when its users do");
-            clear_stale_mount(&self.config);
+            mounts::detach_left(&self.config.mountpoint);
         }
     }
 }
@@ -218,18 +218,4 @@ fn close(stack: &Stack, volume: &str) -> Result<(), Failure> {
 
 fn unavailable(volume: &str, error: &io::Error) -> Failure {
     Failure::new(ErrorKind::Unavailable, format!("cannot show volume {volume}: {error}"))
-}
-
-/// A mount whose process was killed answers every access with "not connected".
-fn clear_stale_mount(config: &Config) {
-    let is_stale =
-        fs::metadata(&config.mountpoint).is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN));
-    if !is_stale {
-        return;
-    }
-    let detached = rustix::mount::unmount(&config.mountpoint, rustix::mount::UnmountFlags::DETACH);
-    if detached.is_err() {
-        // Without root it takes the set-user-id program; if that fails too, mounting will say so.
-        let _status = Command::new("fusermount3").arg("-uz").arg(&config.mountpoint).status();
-    }
 }

@@ -12,6 +12,7 @@ mod endpoint;
 mod filesystem;
 mod io;
 mod loop_device;
+mod mounts;
 mod shown;
 
 pub use config::{Config, ConfigError};

@@ -71,12 +71,18 @@ fn serve_port(
     stop: &Stop,
 ) -> Result<(), Error> {
     let build = |effects| Composer::new(effects, config.blocker_port, config.mapper_port, cache_bytes);
-    let ended = peer::run(segment, common, PortNumber(port), reserve(common.nr_ops), stop, build);
-    if ended.is_err() {
-        // A composer with a port missing serves some volumes and not others: better none.
-        stop.set();
+    // A composer with a port missing serves some volumes and not others: better none.
+    let _others = StopWithOne(stop);
+    Ok(peer::run(segment, common, PortNumber(port), reserve(common.nr_ops), stop, build)?)
+}
+
+/// Stops all threads of the role when one ends, however it ends.
+struct StopWithOne<'s>(&'s Stop);
+
+impl Drop for StopWithOne<'_> {
+    fn drop(&mut self) {
+        self.0.set();
     }
-    Ok(ended?)
 }
 
 fn reserve(nr_ops: u32) -> Reserve {

@@ -27,6 +27,7 @@ fn report(roles: Vec<Line>, supervisor: Option<u32>) -> Report {
         segment: "posix:x".into(),
         supervisor,
         is_foreground: false,
+        is_changed: false,
         ok: false,
         roles,
     }
@@ -46,8 +47,17 @@ mapperd: signal: 9 (SIGKILL)
 
 #[test]
 fn roles_without_a_supervisor_are_pointed_out() {
-    let text = render(&report(vec![line("blockerb", "running")], None));
-    assert!(text.ends_with("nobody supervises these roles: `archipelago start` takes them over\n"), "{text}");
+    let report = report(vec![line("blockerb", "running")], None);
+    let ends = [
+        (Supervision::Gone, true, "`archipelago start` takes the roles over\n"),
+        (Supervision::Gone, false, "`archipelago restart`\n"),
+        (Supervision::Lost(7), true, "(process 7) is gone: `archipelago restart`\n"),
+        (Supervision::Silent(7), true, "once it is gone, `archipelago start` takes over\n"),
+    ];
+    for (supervision, has_segment, end) in ends {
+        let text = told(&supervision, &report, has_segment);
+        assert!(text.ends_with(end), "{text}");
+    }
 }
 
 #[test]

@@ -35,7 +35,12 @@ fn launch(path: PathBuf, scripts: &'static [(&'static str, &'static str)]) -> La
         }
         thread::yield_now();
     };
-    Launch { command: Box::new(command), running: Box::new(|_| None), prove: Arc::new(prove) }
+    Launch {
+        command: Box::new(command),
+        running: Box::new(|_| None),
+        prove: Arc::new(prove),
+        is_changed: Box::new(|| false),
+    }
 }
 
 const SERVE: &str = "echo $ROLE >> order; echo $$ > $ROLE.up; exec sleep 1000";

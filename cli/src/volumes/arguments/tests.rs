@@ -79,6 +79,8 @@ fn misuse_is_exit_status_2() {
         "vlmc create volume1",
         "vlmc create volume1 --size 10X",
         "vlmc create volume1 --size 1G --block-size 4G",
+        "vlmc create volume1 --size 1G -v0",
+        "vlmc create volume1 --snap snap1 --v0_size 10",
         "vlmc map volume1 --via pigeon",
         "vlmc resize volume1",
     ] {
