@@ -119,7 +119,9 @@ struct xseg_trace_event {
 	xseg_u32 incarnation;
 	xseg_u32 other;
 	xseg_u64 serial;
-	xseg_u64 reserved[2];
+	xseg_u32 parent;         /* slot whose buffer the request borrows, plus 1; 0 none */
+	xseg_u32 op;
+	xseg_u64 reserved;
 };
 
 /* The inbox word: empty, empty and its owner sleeps on it, or the newest request's slot + XSEG_INBOX_FIRST. */

@@ -203,8 +203,12 @@ pub struct TraceEvent {
     pub other: u32,
     /// Serial of the request.
     pub serial: u64,
+    /// Slot whose buffer the request borrows, plus 1; 0 none.
+    pub parent: u32,
+    /// Operation.
+    pub op: u32,
     /// Zero.
-    pub reserved: [u64; 2],
+    pub reserved: u64,
 }
 
 const _: () = assert!(size_of::<Header>() == 128);

@@ -47,6 +47,12 @@ pub struct Event {
     pub other: PortNumber,
     /// Which request.
     pub request: RequestId,
+    /// Where it lies.
+    pub slot: u32,
+    /// Where the request lies whose buffer it borrows.
+    pub parent: Option<u32>,
+    /// Its operation.
+    pub op: u32,
     /// What was done.
     pub step: Step,
 }
@@ -86,6 +92,9 @@ fn write(local: &Local, step: Step, slot: u32, other: u32) {
         offset_of!(TraceEvent, serial),
         shared.slot64(slot, offset_of!(Slot, serial)).load(Ordering::Relaxed),
     );
+    let of_slot = |field| shared.slot32(slot, field).load(Ordering::Relaxed);
+    set32(offset_of!(TraceEvent, parent), of_slot(offset_of!(Slot, parent)));
+    set32(offset_of!(TraceEvent, op), of_slot(offset_of!(Slot, op)));
     shared.map.word64(at).store(number.wrapping_add(1), Ordering::Release);
 }
 
@@ -120,6 +129,9 @@ fn read(shared: &Shared, number: u64) -> Option<Event> {
         port: PortNumber(word32(offset_of!(TraceEvent, port))),
         other: PortNumber(word32(offset_of!(TraceEvent, other))),
         request,
+        slot: word32(offset_of!(TraceEvent, slot)),
+        parent: word32(offset_of!(TraceEvent, parent)).checked_sub(1),
+        op: word32(offset_of!(TraceEvent, op)),
         step: Step::from_number(word32(offset_of!(TraceEvent, step)))?,
     };
     // Pairs with the fence in `write`.

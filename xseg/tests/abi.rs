@@ -52,7 +52,7 @@ fn rust_layout() -> BTreeMap<String, u64> {
     fields!(map, "port", PortRecord: inbox audit owner incarnation via);
     fields!(map, "slot", Slot: state next to arrival buffer_at buffer_bytes serviced status result_bytes path op flags
         target_bytes argument_bytes offset size fence flow serial incarnation parent reserved target argument result);
-    fields!(map, "trace_event", TraceEvent: number at_ns port step slot origin incarnation other serial);
+    fields!(map, "trace_event", TraceEvent: number at_ns port step slot origin incarnation other serial parent op);
     let numbers = [
         ("XSEG_VERSION", u64::from(abi::VERSION)),
         ("XSEG_MAGIC", abi::MAGIC),

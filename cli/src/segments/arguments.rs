@@ -57,7 +57,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Watch requests for a while and show how they went from port to port
+    /// Watch requests for a while and show where they went, and where their time did
     Trace(Trace),
     /// Send what goes to a port through another one first
     Route(Route),
@@ -73,9 +73,12 @@ pub(crate) struct Trace {
     /// How long to watch, in seconds
     #[arg(short = 't', long, default_value_t = 1, value_name = "SECONDS")]
     pub(crate) seconds: u32,
-    /// How many steps to show: the latest, newest last
-    #[arg(short = 'n', long, default_value_t = 50)]
+    /// How many requests, or steps, to show: the latest, newest last
+    #[arg(short = 'n', long, default_value_t = 20)]
     pub(crate) lines: usize,
+    /// Show single steps as they happened, not what they come to
+    #[arg(long)]
+    pub(crate) steps: bool,
     #[command(flatten)]
     pub(crate) output: Output,
 }

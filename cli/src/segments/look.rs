@@ -1,13 +1,12 @@
-//! What looks into a segment without touching it: `list`, `info`, `ports`, `requests`, `trace`.
+//! What looks into a segment without touching it: `list`, `info`, `ports`, `requests`.
 
-use std::{fs, path::Path, thread, time::Duration};
+use std::{fs, path::Path};
 
 use anyhow::Context;
 use protocol::Op;
 use serde::Serialize;
 use xseg::Segment;
 
-use super::arguments::Trace;
 use crate::{
     arguments::Output,
     output::{self, Cell, Table, Tone},
@@ -177,7 +176,7 @@ pub(super) fn ports(segment: &Segment, output: Output) -> anyhow::Result<()> {
     Ok(output::print(&table.render())?)
 }
 
-fn or_dash(number: Option<u32>) -> String {
+pub(super) fn or_dash(number: Option<u32>) -> String {
     number.map_or_else(|| "-".to_owned(), |number| number.to_string())
 }
 
@@ -264,49 +263,7 @@ impl From<xseg::RequestInfo> for Request {
     }
 }
 
-#[derive(Serialize)]
-struct Traced {
-    nanoseconds: u64,
-    step: String,
-    port: u32,
-    other: u32,
-    request: String,
-}
-
 /// The number that issued it, which owner of that, and the count of its requests.
-fn identity(id: xseg::RequestId) -> String {
+pub(super) fn identity(id: xseg::RequestId) -> String {
     format!("{}.{}.{}", id.port, id.incarnation, id.serial)
-}
-
-/// Watches requests for a while and shows their latest steps. Tracing costs the peers a little, so it is off before and after.
-pub(super) fn trace(segment: &Segment, wanted: &Trace) -> anyhow::Result<()> {
-    segment.set_trace(true);
-    thread::sleep(Duration::from_secs(wanted.seconds.into()));
-    segment.set_trace(false);
-    let mut found: Vec<_> = segment
-        .trace()
-        .map(|event| Traced {
-            nanoseconds: event.nanoseconds,
-            step: format!("{:?}", event.step).to_lowercase(),
-            port: event.port.0,
-            other: event.other.0,
-            request: identity(event.request),
-        })
-        .collect();
-    let found = found.split_off(found.len().saturating_sub(wanted.lines));
-    if wanted.output.json {
-        return Ok(output::print_json(&found)?);
-    }
-    let mut table = Table::new(&["SECONDS", "STEP", "PORT", "OTHER", "REQUEST"]);
-    for event in &found {
-        let (seconds, rest) = (event.nanoseconds / 1_000_000_000, event.nanoseconds % 1_000_000_000);
-        table.row([
-            Cell::from(format!("{seconds}.{rest:09}")),
-            Cell::from(&event.step),
-            Cell::from(event.port),
-            Cell::from(event.other),
-            Cell::from(&event.request),
-        ]);
-    }
-    Ok(output::print(&table.render())?)
 }

@@ -3,6 +3,7 @@
 pub(crate) mod arguments;
 mod look;
 mod repair;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -32,7 +33,7 @@ fn run(typed: Xseg) -> anyhow::Result<ExitCode> {
         Command::Info(output) => look::info(&open(&name)?, output).map(done),
         Command::Ports(output) => look::ports(&open(&name)?, output).map(done),
         Command::Requests { port, output } => look::requests(&open(&name)?, port, output).map(done),
-        Command::Trace(trace) => look::trace(&open(&name)?, &trace).map(done),
+        Command::Trace(trace) => trace::run(&open(&name)?, &trace).map(done),
         Command::Route(route) => repair::route(&open(&name)?, &route).map(done),
         Command::Reap(output) => repair::reap(&open(&name)?, output).map(done),
         Command::Verify(output) => repair::verify(&open(&name)?, output),
