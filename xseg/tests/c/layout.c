@@ -28,6 +28,7 @@ int main(void)
 	SIZE(trace_event); FIELD(trace_event, number); FIELD(trace_event, at_ns); FIELD(trace_event, port);
 	FIELD(trace_event, step); FIELD(trace_event, slot); FIELD(trace_event, origin); FIELD(trace_event, incarnation);
 	FIELD(trace_event, other); FIELD(trace_event, serial);
+	FIELD(trace_event, parent); FIELD(trace_event, op);
 	NUMBER(XSEG_VERSION); NUMBER(XSEG_MAGIC); NUMBER(XSEG_FEATURES); NUMBER(XSEG_SLAB_REQUESTS);
 	NUMBER(XSEG_SLAB_BYTES); NUMBER(XSEG_HEADER_BYTES); NUMBER(XSEG_COUNTERS_AT); NUMBER(XSEG_TRACE_EVENTS);
 	NUMBER(XSEG_INBOX_EMPTY); NUMBER(XSEG_INBOX_SLEEPING); NUMBER(XSEG_INBOX_FIRST);
