@@ -112,3 +112,48 @@ fn two_stacks_on_one_machine_do_not_disturb_each_other() {
     drop(second);
     assert!(first.vlmc(&["info", "volume1"]).done().contains("16777216"));
 }
+
+#[test]
+fn a_damaged_map_is_named_and_dropped_by_force_and_the_others_are_collected_then() {
+    let stack = TestStack::start();
+    for volume in ["volume1", "volume2"] {
+        stack.vlmc(&["create", volume, "--size", "64"]).done();
+        stack.client().write(volume, 0, &[7; 4096]).unwrap();
+        stack.vlmc(&["close", volume]).done();
+    }
+    std::fs::write(file_named(&stack.path("maps"), "volume1"), b"this was a root").unwrap();
+    for arguments in [&["info", "volume1"][..], &["remove", "volume1"]] {
+        let told = stack.vlmc(arguments).refused();
+        assert!(told.contains("object volume1 of the map store"), "{told}");
+        assert!(told.contains("vlmc remove volume1 --force"), "{told}");
+    }
+    assert!(stack.archipelago(&["gc"]).refused().contains("volume1"));
+    stack.vlmc(&["remove", "volume1", "--force"]).done();
+    assert!(!stack.vlmc(&["list"]).done().contains("volume1"));
+    let told = stack.archipelago(&["gc"]).done();
+    assert!(told.contains("removed (4 MiB"), "{told}");
+    let mut bytes = vec![0; 4096];
+    stack.client().read("volume2", 0, &mut bytes).unwrap();
+    assert_eq!(bytes, [7; 4096]);
+    assert!(stack.vlmc(&["remove", "volume1", "--force"]).refused().contains("there is no volume"));
+}
+
+#[test]
+fn a_damaged_lock_is_named_once_and_broken_by_force() {
+    let stack = TestStack::start();
+    stack.vlmc(&["create", "volume1", "--size", "64"]).done();
+    stack.vlmc(&["lock", "volume1"]).done();
+    let record = std::fs::read_dir(file_named(&stack.path("maps"), "%lvolume1")).unwrap();
+    let newest = record.map(|entry| entry.unwrap().path()).max().unwrap();
+    std::fs::write(newest, b"this was a lock").unwrap();
+    let told = stack.vlmc(&["unlock", "volume1"]).refused();
+    assert!(told.contains("record of its lock is damaged"), "{told}");
+    stack.vlmc(&["unlock", "-f", "volume1"]).done();
+    stack.vlmc(&["open", "volume1"]).done();
+}
+
+/// The file or directory of this name, somewhere below a folder.
+fn file_named(folder: &std::path::Path, name: &str) -> std::path::PathBuf {
+    let found = tests::run(std::process::Command::new("find").arg(folder).args(["-name", name])).done();
+    std::path::PathBuf::from(found.lines().next().unwrap())
+}

@@ -57,7 +57,13 @@ pub(crate) enum Command {
     },
     /// Remove a volume or snapshot; its blocks go when `archipelago gc` runs
     #[command(visible_alias = "rm")]
-    Remove(Named),
+    Remove {
+        #[command(flatten)]
+        named: Named,
+        /// Remove it even if its map is damaged: only the map goes, `archipelago gc` then takes what nothing else uses
+        #[arg(long)]
+        force: bool,
+    },
     /// List volumes and snapshots
     #[command(visible_alias = "ls")]
     List {

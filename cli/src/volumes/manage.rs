@@ -46,11 +46,15 @@ pub(super) fn snapshot(session: &mut Session, volume: &str, snapshot: &str) -> a
     session.client.snapshot(volume, snapshot).map_err(tried(format!("take snapshot {snapshot} of {volume}")))
 }
 
-/// Refused while it is mapped.
-pub(super) fn remove(session: &mut Session, volume: &str) -> anyhow::Result<()> {
+/// Refused while it is mapped. With `is_forced` a map that cannot be read goes, too.
+pub(super) fn remove(session: &mut Session, volume: &str, is_forced: bool) -> anyhow::Result<()> {
     let action = format!("remove {volume}");
     mapping::refuse_mapped(session, volume, &action)?;
-    session.client.remove(volume).map_err(tried(action))
+    let removed = match is_forced {
+        true => session.client.remove_unreadable(volume),
+        false => session.client.remove(volume),
+    };
+    removed.map_err(tried(action))
 }
 
 /// Refused while it is mapped.
@@ -125,6 +129,9 @@ pub(super) fn unlock(session: &mut Session, volume: &str, is_forced: bool) -> an
     let action = format!("unlock {volume}");
     session.client.unlock(volume, is_forced).map_err(|failure| match failure.kind {
         ErrorKind::NotFound => Failed::new(action, "it is not locked"),
+        ErrorKind::Corrupt => Failed::new(action, "the record of its lock is damaged").hint(format!(
+            "nobody can tell who holds it: make sure that no node uses it, then `vlmc unlock -f {volume}`"
+        )),
         _ => Failed::by_peer(action, &failure),
     })?;
     Ok(output::print("Volume unlocked\n")?)

@@ -38,7 +38,7 @@ fn run(typed: Vlmc) -> anyhow::Result<ExitCode> {
         Command::Snapshot { volume, snapshot, .. } => {
             manage::snapshot(&mut session, &volume, &snapshot).map(done)
         }
-        Command::Remove(named) => manage::remove(&mut session, &named.volume).map(done),
+        Command::Remove { named, force } => manage::remove(&mut session, &named.volume, force).map(done),
         Command::List { prefix, output, .. } => show::list(&mut session, &prefix, output).map(done),
         Command::Info { named, output } => show::info(&mut session, &named.volume, output).map(done),
         Command::Open(named) => manage::open(&mut session, &named.volume).map(done),

@@ -33,6 +33,13 @@ pub(crate) struct Current {
     pub(crate) record: Option<(Record, OwnedFd)>,
 }
 
+/// The newest record of a lock, as far as it can be read.
+enum Newest {
+    Known(Current),
+    /// There is one, with this version, and it is not what was written.
+    Damaged(u64),
+}
+
 /// What becomes of a lock.
 enum Decision {
     /// It stays, and this is its number.
@@ -74,7 +81,7 @@ impl Locks {
         description: &str,
         force: bool,
     ) -> Result<u64> {
-        self.change(name, |record| {
+        self.change(name, force, |record| {
             let number = record.map_or(0, |record| record.number);
             match record {
                 Some(held) if held.is_held && held.owner == owner => return Ok(Decision::Keep(number)),
@@ -96,7 +103,7 @@ impl Locks {
         if self.release_legacy(name, owner, force)? {
             return Ok(());
         }
-        if self.current(name)?.record.is_none() {
+        if matches!(self.newest(name)?, Newest::Known(Current { record: None, .. })) {
             return Err(ErrorKind::NotFound.into());
         }
         let freed = |record: Option<&Record>| match record {
@@ -116,7 +123,7 @@ impl Locks {
             Some(free) if is_second && (force || free.owner == owner) => Ok(Decision::Keep(free.number)),
             Some(_) | None => Err(ErrorKind::NotFound.into()),
         };
-        self.change(name, freed).map(drop)
+        self.change(name, force, freed).map(drop)
     }
 
     /// Who holds the lock. One that nobody ever took is free and has number 0.
@@ -133,10 +140,18 @@ impl Locks {
 
     /// The newest record.
     pub(crate) fn current(&self, name: &ObjectName) -> Result<Current> {
+        match self.newest(name)? {
+            Newest::Known(current) => Ok(current),
+            Newest::Damaged(_) => Err(ErrorKind::Corrupt.into()),
+        }
+    }
+
+    fn newest(&self, name: &ObjectName) -> Result<Newest> {
         let directory = lock_path(name);
+        let mut first_empty = None;
         for _ in 0..TRIES_MAX {
             let Some(version) = self.versions(&directory)?.pop() else {
-                return Ok(Current { version: 0, record: None });
+                return Ok(Newest::Known(Current { version: 0, record: None }));
             };
             // Gone or empty: it was superseded since we looked.
             let Some(file) = if_found(self.root.open_file(&version_path(&directory, version), OFlags::RDWR))?
@@ -144,12 +159,22 @@ impl Locks {
                 continue;
             };
             let (bytes, file) = read_record(file)?;
-            if !bytes.is_empty() {
-                let record = Record::decode(&bytes)?;
-                return Ok(Current { version, record: Some((record, file)) });
+            if bytes.is_empty() {
+                first_empty.get_or_insert(version);
+                continue;
             }
+            return match Record::decode(&bytes) {
+                Ok(record) => Ok(Newest::Known(Current { version, record: Some((record, file)) })),
+                Err(fault) if fault.kind() == ErrorKind::Corrupt => Ok(Newest::Damaged(version)),
+                Err(fault) => Err(fault),
+            };
         }
-        Err(ErrorKind::Busy.into())
+        let newest = self.versions(&directory)?.pop();
+        match first_empty.filter(|first| newest == Some(*first)) {
+            // Its successor would have been there by now.
+            Some(version) => Ok(Newest::Damaged(version)),
+            None => Err(ErrorKind::Busy.into()),
+        }
     }
 
     /// Where the lock's records are, relative to the lock directory, for those who watch it.
@@ -157,17 +182,28 @@ impl Locks {
         lock_path(name)
     }
 
-    /// Does what `decide` says about the newest record, again and again until nobody came between.
+    /// Does what `decide` says about the newest record, again and again until nobody came between. With `force` a damaged
+    /// record is one that somebody holds.
     fn change(
         &self,
         name: &ObjectName,
+        force: bool,
         mut decide: impl FnMut(Option<&Record>) -> Result<Decision>,
     ) -> Result<u64> {
         let directory = lock_path(name);
         self.root.create_directories(&directory)?;
         let _guard = self.guard(&directory)?;
         for _ in 0..TRIES_MAX {
-            let current = self.current(name)?;
+            let current = match self.newest(name)? {
+                Newest::Known(current) => current,
+                Newest::Damaged(version) if force => {
+                    if let Some(number) = self.replace_damaged(&directory, version, &mut decide)? {
+                        return Ok(number);
+                    }
+                    continue;
+                }
+                Newest::Damaged(_) => return Err(ErrorKind::Corrupt.into()),
+            };
             // Its successor's maker may have died before emptying it.
             self.supersede(&directory, current.version.saturating_sub(1))?;
             match decide(current.record.as_ref().map(|(record, _)| record))? {
@@ -181,6 +217,32 @@ impl Locks {
             }
         }
         Err(ErrorKind::Busy.into())
+    }
+
+    /// Does what `decide` says about a record that nobody can read. None if somebody else changed the lock.
+    fn replace_damaged(
+        &self,
+        directory: &Path,
+        version: u64,
+        decide: &mut impl FnMut(Option<&Record>) -> Result<Decision>,
+    ) -> Result<Option<u64>> {
+        // A number grows at most as fast as the version, so none was ever greater.
+        let unknown = Record {
+            is_held: true,
+            number: version,
+            since_unix_ms: 0,
+            owner: "a damaged record".to_owned(),
+            description: String::new(),
+        };
+        let record = match decide(Some(&unknown))? {
+            Decision::Keep(number) => return Ok(Some(number)),
+            Decision::Change(record) => record,
+        };
+        if !self.append(directory, version + 1, &record)? {
+            return Ok(None);
+        }
+        self.supersede(directory, version)?;
+        Ok(Some(record.number))
     }
 
     /// Keeps others of this host from changing the lock, which would only make both try again. Ends when dropped, or with
@@ -295,6 +357,7 @@ pub(crate) fn unix_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::Fault;
 
     /// Hundreds of changes, each synced, would take a disk too long.
     fn in_memory() -> tempfile::TempDir {
@@ -342,6 +405,37 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_record_is_broken_by_force_alone_and_its_number_is_beaten() {
+        for damage in [&b"noise where a record was"[..], b""] {
+            let directory = in_memory();
+            let locks = locks(&directory);
+            for _ in 0..3 {
+                locks.acquire(&name(), "a", "", true).unwrap();
+                locks.acquire(&name(), "b", "", true).unwrap();
+            }
+            let newest = locks.versions(&lock_path(&name())).unwrap().pop().unwrap();
+            std::fs::write(directory.path().join(version_path(&lock_path(&name()), newest)), damage).unwrap();
+            let corrupt = |fault: Fault| assert_eq!(fault.kind(), ErrorKind::Corrupt);
+            corrupt(locks.acquire(&name(), "b", "", false).unwrap_err());
+            corrupt(locks.release(&name(), "b", false, false).unwrap_err());
+            corrupt(locks.info(&name()).unwrap_err());
+            locks.release(&name(), "c", true, false).unwrap();
+            assert_eq!(locks.info(&name()).unwrap().owner, None);
+            assert_eq!(locks.acquire(&name(), "c", "", false).unwrap(), 8);
+        }
+    }
+
+    #[test]
+    fn a_damaged_record_is_taken_over_by_force() {
+        let directory = in_memory();
+        let locks = locks(&directory);
+        locks.acquire(&name(), "a", "", false).unwrap();
+        std::fs::write(directory.path().join(version_path(&lock_path(&name()), 1)), b"noise").unwrap();
+        assert_eq!(locks.acquire(&name(), "b", "", true).unwrap(), 2);
+        assert_eq!(locks.info(&name()).unwrap().owner.as_deref(), Some("b"));
+    }
+
+    #[test]
     fn whoever_slept_through_one_change_begins_again() {
         let directory = in_memory();
         let locks = locks(&directory);
@@ -361,16 +455,5 @@ mod tests {
         assert!(rustix::fs::fstat(&before).unwrap().st_size > 0);
         assert_eq!(locks.acquire(&name(), "b", "", false).unwrap(), 2);
         assert_eq!(rustix::fs::fstat(&before).unwrap().st_size, 0);
-    }
-
-    #[test]
-    fn a_damaged_record_is_corrupt_not_free() {
-        let directory = in_memory();
-        let locks = locks(&directory);
-        locks.acquire(&name(), "a", "", false).unwrap();
-        let path = directory.path().join(version_path(&lock_path(&name()), 1));
-        std::fs::write(path, "this was a record").unwrap();
-        assert_eq!(locks.acquire(&name(), "b", "", true).unwrap_err().kind(), ErrorKind::Corrupt);
-        assert_eq!(locks.info(&name()).unwrap_err().kind(), ErrorKind::Corrupt);
     }
 }

@@ -11,6 +11,7 @@ use volume::{
 };
 
 use crate::{
+    failure::unreadable,
     originals::Originals,
     parallel,
     store_calls::{Place, Stores},
@@ -199,12 +200,11 @@ impl Stores {
                 Ok(Looked::Nothing)
             }
             Ok(size) if !has_magic && size > length => Ok(Looked::Unreadable),
-            Ok(_) => Err(Failure::new(
-                ErrorKind::Corrupt,
-                format!(
-                    "cannot collect: volume {name} cannot be read, so nobody knows what it uses: {error}"
-                ),
-            )),
+            Ok(_) => {
+                let unreadable = unreadable(name, &error);
+                let message = format!("nobody knows what volume {name} uses: {}", unreadable.message);
+                Err(Failure::new(unreadable.kind, message))
+            }
             Err(failure) => Err(failure),
         }
     }

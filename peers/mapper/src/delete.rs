@@ -1,12 +1,12 @@
 //! Delete: a tombstone first, then what only this volume used.
 
-use protocol::{ErrorKind, Failure};
+use protocol::{ErrorKind, Failure, Flags};
 use volume::{BlockIndex, BootId, Entry, Header, ObjectName, ParsedName, RequestId, Root, RootState, Walk};
 
 use crate::{
     asked::{Answer, Asked},
     failure::{InVolume, no_volume},
-    loading::Found,
+    loading::{Found, former_name},
     parallel,
     service::Service,
     store_calls::{Fence, Place, Stores},
@@ -21,6 +21,18 @@ impl Service {
             tracing::info!(volume = %volume.name, error = %failure, "rename not ended yet");
         }
         let _turn = volume.turns.exclusive().await;
+        let is_forced = asked.flags.contains(Flags::FORCE);
+        match self.delete_readable(asked, volume).await {
+            Err(failure) if failure.kind == ErrorKind::Corrupt && is_forced => self.drop_map(volume).await,
+            // A mapper that died after dropping it did not answer.
+            Err(failure) if failure.kind == ErrorKind::NotFound && is_forced && asked.is_again => {
+                Ok(Answer::Done)
+            }
+            other => other,
+        }
+    }
+
+    async fn delete_readable(&self, asked: &Asked, volume: &Volume) -> Result<Answer, Failure> {
         let found = self.stores.find(&volume.name, None).await?.ok_or_else(|| no_volume(&volume.name))?;
         let is_live = found.root().state.is_live() && !self.stores.has_moved(found.root()).await?;
         if !is_live {
@@ -38,6 +50,26 @@ impl Service {
         deleted.map(|()| Answer::Done)
     }
 
+    /// Deletes what nobody can read under a volume's name, and nothing else: what it used is the collector's.
+    async fn drop_map(&self, volume: &Volume) -> Result<Answer, Failure> {
+        let taken = self.stores.take(&volume.name).await?;
+        volume.forget();
+        let dropped = self.drop_under_lock(&taken.fence).await;
+        self.stores.release_or_tell(&volume.name).await;
+        dropped.map(|()| Answer::Done)
+    }
+
+    async fn drop_under_lock(&self, fence: &Fence) -> Result<(), Failure> {
+        for name in [Some(fence.lock.clone()), former_name(&fence.lock)].into_iter().flatten() {
+            // The one that it is found under.
+            if self.stores.size(Place::Maps, &name).await.is_ok() {
+                tracing::warn!(object = %name, "map dropped that cannot be read");
+                return self.stores.delete(Place::Maps, &name, Some(fence)).await;
+            }
+        }
+        Err(no_volume(&fence.lock))
+    }
+
     async fn bury(&self, cause: RequestId, fence: &Fence) -> Result<(), Failure> {
         // Read again: only under the lock nobody else changes it.
         let mut found = self.stores.live(&fence.lock).await?;
@@ -46,7 +78,7 @@ impl Service {
             found = self.upgraded(&fence.lock, found).await?;
         }
         self.stores.replace(&fence.lock, &found.root().tombstone(cause).encode(), fence).await?;
-        let (stores, name, boot) = (self.stores.clone(), fence.lock.clone(), self.boot);
+        let (stores, name, boot) = (self.stores.clone(), fence.lock.clone(), self.boot.under(fence.number));
         self.stores.spawn(async move {
             if let Err(failure) = stores.clear_away(&name, found, boot).await {
                 tracing::warn!(volume = %name, error = %failure, "objects of a deleted volume are left to the collector");

@@ -35,6 +35,15 @@ fn kind_of(error: &VolumeError) -> ErrorKind {
     }
 }
 
+/// What lies under a volume's name is no map that anybody wrote.
+pub(crate) fn unreadable(name: &ObjectName, error: &FormatError) -> Failure {
+    let message = format!(
+        "object {name} of the map store is damaged, or a map of version 0 ({error}): put back a copy of it, \
+         or drop the volume with `vlmc remove {name} --force`"
+    );
+    Failure::new(ErrorKind::Corrupt, message)
+}
+
 pub(crate) fn no_volume(name: &ObjectName) -> Failure {
     Failure::new(ErrorKind::NotFound, format!("there is no volume {name}"))
 }

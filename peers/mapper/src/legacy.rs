@@ -43,7 +43,7 @@ impl Service {
             return Ok(found);
         }
         let taken = self.stores.take(name).await?;
-        let map = self.stores.open_map(name, found.header, Some(self.boot)).await;
+        let map = self.stores.open_map(name, found.header, Some(self.boot.under(taken.fence.number))).await;
         let result = match map {
             Ok(map) => {
                 let fence = Some(taken.fence.clone());

@@ -9,7 +9,7 @@ use volume::{
 };
 
 use crate::{
-    failure::{InVolume, no_volume},
+    failure::{InVolume, no_volume, unreadable},
     parallel,
     store_calls::{Place, Stores},
 };
@@ -49,7 +49,7 @@ pub(crate) fn is_reserved(name: &ObjectName) -> bool {
 pub(crate) const FORMER_PREFIX: &str = "archip_";
 
 /// The object that a volume of the original may still lie in.
-fn former_name(name: &ObjectName) -> Option<ObjectName> {
+pub(crate) fn former_name(name: &ObjectName) -> Option<ObjectName> {
     let is_former = name.as_str().starts_with(FORMER_PREFIX);
     if is_former { None } else { ObjectName::new(format!("{FORMER_PREFIX}{name}")) }
 }
@@ -87,7 +87,7 @@ impl Stores {
             Err(failure) if failure.kind == ErrorKind::NotFound => return Ok(None),
             Err(failure) => return Err(failure),
         };
-        let header = Header::decode(name, &bytes, v0_size).in_volume(name)?;
+        let header = Header::decode(name, &bytes, v0_size).map_err(|error| unreadable(name, &error))?;
         Ok(Some(Found { header, bytes }))
     }
 

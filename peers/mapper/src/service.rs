@@ -113,7 +113,7 @@ impl Service {
         fence: Option<crate::store_calls::Fence>,
         found: Found,
     ) -> Result<Rc<Session>, Failure> {
-        let boot = fence.is_some().then_some(self.boot);
+        let boot = fence.as_ref().map(|fence| self.boot.under(fence.number));
         let map = self.stores.open_map(name, found.header, boot).await?;
         Ok(Session::new(&self.stores, self.boot, name, fence, found.bytes, map))
     }

@@ -32,6 +32,7 @@ pub(crate) struct Session {
     /// Blocks that are being made, with a signal for those who wait for the same one.
     pub(crate) allocating: RefCell<BTreeMap<u64, Signal>>,
     stores: Stores,
+    /// Of this machine and this grant.
     boot: BootId,
     beginning: Gate,
     appending: Gate,
@@ -59,6 +60,7 @@ impl Session {
         header: Vec<u8>,
         map: RefCell<Map>,
     ) -> Rc<Session> {
+        let boot = fence.as_ref().map_or(boot, |fence| boot.under(fence.number));
         // What another incarnation made and did not commit is not known one by one.
         let is_inherited = map.borrow().root().state == RootState::Changing;
         let fresh = if is_inherited { Fresh::Many } else { Fresh::Few(Vec::new()) };

@@ -17,6 +17,8 @@ pub const LEGACY_BLOCK_SIZE: u32 = 4 << 20;
 pub const ZERO_BLOCK: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 const HEADER: &str = "map header of the original";
+/// What may lie under a volume's name: neither a root of ours nor a map of the original.
+const ANY: &str = "map";
 const TABLE: &str = "block table of the original";
 const TABLE_ENTRY_BYTES: usize = size_of::<TableEntry>();
 const HASH_BYTES: usize = 32;
@@ -111,7 +113,7 @@ impl Header {
     /// # Errors
     /// If it is neither, or a field is not what a writer writes.
     pub fn decode(name: &ObjectName, bytes: &[u8], v0_size: Option<u64>) -> Result<Self, FormatError> {
-        let head = error::head(HEADER, bytes, 8)?;
+        let head = error::head(ANY, bytes, 8)?;
         let version = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
         let legacy = |version, root| Self::Legacy(LegacyMap { name: name.clone(), version, root });
         match (head[..4] == MAGIC, version) {
@@ -122,7 +124,7 @@ impl Header {
             }
             (false, _) => match v0_size {
                 Some(size) => Ok(legacy(LegacyVersion::V0, legacy_root(size, RootState::ReadOnly, 0)?)),
-                None => Err(FormatError::new(HEADER, 0, Problem::Magic)),
+                None => Err(FormatError::new(ANY, 0, Problem::Magic)),
             },
         }
     }

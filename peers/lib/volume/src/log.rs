@@ -27,6 +27,15 @@ const KIND_PUNCH: u32 = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BootId(pub [u8; 16]);
 
+impl BootId {
+    /// The same for one grant of the volume's lock alone: who lost the lock in between goes on as after a loss of power.
+    #[must_use]
+    pub fn under(self, grant: u64) -> BootId {
+        let grant = u128::from(grant).to_le_bytes();
+        BootId(std::array::from_fn(|at| self.0[at] ^ grant[at]))
+    }
+}
+
 /// First bytes of a log object.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]

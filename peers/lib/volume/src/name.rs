@@ -71,6 +71,10 @@ fn broken_rule(name: &str) -> Option<&'static str> {
         (name.len() < VOLUME_NAME_MIN, "it needs at least 6 bytes"),
         (name.len() > VOLUME_NAME_MAX, "it may have at most 82 bytes"),
         (name.chars().any(char::is_control), "it contains a control character"),
+        (
+            name.chars().any(is_invisible),
+            "it contains a character that is not seen, or turns the direction of writing",
+        ),
         (name.contains('/'), "it contains a slash"),
         (name.starts_with("archip_"), "it starts with archip_"),
         (name.ends_with("_lock"), "it ends with _lock"),
@@ -78,6 +82,14 @@ fn broken_rule(name: &str) -> Option<&'static str> {
         (looks_like_ours(name), "it looks like the name of a block, node, log or id"),
     ];
     rules.into_iter().find_map(|(broken, rule)| broken.then_some(rule))
+}
+
+/// Format characters and separators of lines: a name with them looks like another one.
+fn is_invisible(found: char) -> bool {
+    matches!(found,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 fn looks_like_block(name: &str) -> bool {
@@ -300,6 +312,12 @@ mod tests {
         assert!(rule("volume_lock").contains("_lock"));
         assert!(rule("../../etc").contains("slash"));
         assert!(rule("vol\nume").contains("control"));
+        for name in
+            ["vol\u{202e}emu", "vol\u{200b}ume", "volume\u{feff}", "vol\u{2028}ume", "volume\u{e0041}"]
+        {
+            assert!(rule(name).contains("not seen"), "{name:?}");
+        }
+        assert!(VolumeName::new("δίσκος-1").is_ok());
         assert!(rule("vol_0123456789abcDEF_").contains("16 hex"));
         assert!(rule("b.0123456789abcdef").contains("looks like"));
     }

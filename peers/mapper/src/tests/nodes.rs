@@ -77,6 +77,28 @@ fn who_lost_the_lock_can_change_nothing_any_more() {
 }
 
 #[test]
+fn what_another_owner_did_not_see_does_not_come_back() {
+    for is_stopped in [false, true] {
+        let mut rig = two_nodes();
+        let (mut first, mut second) = (rig.client(), rig.client_of(1));
+        first.write("volume", 1, 1).unwrap();
+        second.client.unlock("volume", true).unwrap();
+        second.client.open("volume").unwrap();
+        assert_eq!(second.read_all("volume", 2).unwrap(), [1, 0]);
+        second.client.close("volume").unwrap();
+        if is_stopped {
+            drop(first);
+            rig.crash();
+        }
+        let mut first = rig.client();
+        first.client.open("volume").unwrap();
+        assert_eq!(first.read_all("volume", 2).unwrap(), [1, 0]);
+        first.write("volume", 2, 2).unwrap();
+        assert_eq!(first.read_all("volume", 3).unwrap(), [1, 0, 2]);
+    }
+}
+
+#[test]
 fn names_of_two_owners_never_meet() {
     let rig = two_nodes();
     let (mut first, mut second) = (rig.client(), rig.client_of(1));
