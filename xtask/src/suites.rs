@@ -24,8 +24,8 @@ pub(crate) enum Selection {
 
 /// Time for one run, what it builds included.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
-/// Test programs that are slow as a whole: real file systems and other people's programs, processes that die.
-const SLOW_PROGRAMS: &[&str] = &["real", KILLS];
+/// Test programs that are slow as a whole: real file systems and other people's programs, disks that fail, processes that die.
+const SLOW_PROGRAMS: &[&str] = &["real", "crash", KILLS];
 /// The one that kills processes: at every step when the segment is built to name its steps.
 const KILLS: &str = "kill";
 
