@@ -1,111 +1,35 @@
-//! Names of all objects below a directory, a page at a time.
+//! The names of all objects below a directory.
 
-use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::FileType;
-use store::{ErrorKind, ObjectName, Page};
+use store::{ErrorKind, Smallest};
 
 use crate::fault::Result;
 use crate::layout::{is_front, is_hash_level, legacy_object_at, object_at};
 use crate::root::Root;
 
-/// The smallest names that fit into a page, whatever order they come in.
-struct Smallest<'a> {
-    prefix: &'a [u8],
-    after: &'a [u8],
-    max_bytes: usize,
-    bytes: usize,
-    names: BTreeSet<Vec<u8>>,
-    more: bool,
-}
-
-/// Lists a store. Pages that follow each other come from one walk.
-#[derive(Default)]
-pub(crate) struct Lister {
-    ahead: Mutex<Option<Ahead>>,
-}
-
-/// Names found by an earlier walk, for whoever goes on where it ended.
-struct Ahead {
-    prefix: Vec<u8>,
-    after: Vec<u8>,
-    names: VecDeque<Vec<u8>>,
-    more: bool,
-}
-
-/// How many bytes of names one walk keeps for later pages.
-const AHEAD_BYTES: usize = 16 << 20;
-
-impl Lister {
-    /// The first names after `after` that begin with `prefix`.
-    pub(crate) fn list(
-        &self,
-        root: &Root,
-        has_legacy: bool,
-        (prefix, after, max_bytes): (&[u8], &[u8], usize),
-        stop: &AtomicBool,
-    ) -> Result<Page> {
-        let kept = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let is_next =
-            |ahead: &Ahead| ahead.prefix == prefix && ahead.after == after && !ahead.names.is_empty();
-        let mut ahead = match kept.filter(is_next) {
-            Some(ahead) => ahead,
-            None => walk(root, has_legacy, (prefix, after, max_bytes.max(AHEAD_BYTES)), stop)?,
-        };
-        let page = ahead.take_page(max_bytes)?;
-        if page.more
-            && let Some(last) = page.names.last()
-        {
-            ahead.after.clone_from(last);
-            *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(ahead);
-        }
-        Ok(page)
-    }
-}
-
-impl Ahead {
-    fn take_page(&mut self, max_bytes: usize) -> Result<Page> {
-        let (mut names, mut bytes) = (Vec::new(), 0);
-        while let Some(name) = self.names.front()
-            && bytes + name.len() + Page::NAME_COST <= max_bytes
-        {
-            bytes += name.len() + Page::NAME_COST;
-            names.extend(self.names.pop_front());
-        }
-        let more = self.more || !self.names.is_empty();
-        if names.is_empty() && more {
-            return Err(ErrorKind::Invalid.into());
-        }
-        Ok(Page { names, more })
-    }
-}
-
-fn walk(
+/// Gives every name to `smallest`.
+pub(crate) fn scan(
     root: &Root,
     has_legacy: bool,
-    (prefix, after, max_bytes): (&[u8], &[u8], usize),
     stop: &AtomicBool,
-) -> Result<Ahead> {
-    let smallest = Smallest { prefix, after, max_bytes, bytes: 0, names: BTreeSet::new(), more: false };
-    let mut walk = Walk { root, has_legacy, stop, smallest };
-    walk.level(&PathBuf::new(), 0)?;
-    let Smallest { names, more, .. } = walk.smallest;
-    Ok(Ahead { prefix: prefix.into(), after: after.into(), names: names.into_iter().collect(), more })
+    smallest: &mut Smallest<'_>,
+) -> Result<()> {
+    Walk { root, has_legacy, stop, smallest }.level(&PathBuf::new(), 0)
 }
 
-struct Walk<'a> {
+struct Walk<'a, 'p> {
     root: &'a Root,
     has_legacy: bool,
     stop: &'a AtomicBool,
-    smallest: Smallest<'a>,
+    smallest: &'a mut Smallest<'p>,
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     /// The two hashed levels.
     fn level(&mut self, directory: &Path, depth: usize) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) {
@@ -159,49 +83,5 @@ impl Walk<'_> {
             }
             _ => Ok(false),
         }
-    }
-}
-
-impl Smallest<'_> {
-    fn take(&mut self, object: &ObjectName) {
-        let name = object.as_bytes();
-        if !name.starts_with(self.prefix) || name <= self.after {
-            return;
-        }
-        // With the page full, only what sorts before its end is of use.
-        if self.more && self.names.last().is_some_and(|last| name > last.as_slice()) {
-            return;
-        }
-        if !self.names.insert(name.to_vec()) {
-            return;
-        }
-        self.bytes += name.len() + Page::NAME_COST;
-        while self.bytes > self.max_bytes {
-            let Some(dropped) = self.names.pop_last() else { break };
-            self.bytes -= dropped.len() + Page::NAME_COST;
-            self.more = true;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_page_keeps_the_smallest_names_in_any_order() {
-        let mut page = Smallest {
-            prefix: b"d",
-            after: b"da",
-            max_bytes: 8,
-            bytes: 0,
-            names: BTreeSet::new(),
-            more: false,
-        };
-        for name in ["de", "da", "dc", "x", "dd", "db", "dc"] {
-            page.take(&ObjectName::new(name).unwrap());
-        }
-        assert_eq!(page.names.into_iter().collect::<Vec<_>>(), [b"db", b"dc"]);
-        assert!(page.more);
     }
 }

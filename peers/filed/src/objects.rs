@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
-use store::{ErrorKind, Fence, ObjectName, StoreOperation, StoreReply, StoreRequest, WriteMode};
+use store::{ErrorKind, Fence, Lister, ObjectName, StoreOperation, StoreReply, StoreRequest, WriteMode};
 
 use crate::copy::{Copier, write_all};
 use crate::fault::{Fault, Result};
@@ -13,7 +13,7 @@ use crate::fences::{Fences, Pass};
 use crate::handle::{DIRECT_ALIGNMENT, Handle, Opening, Purpose};
 use crate::hash::hash;
 use crate::layout::object_path;
-use crate::list::Lister;
+use crate::list::scan;
 use crate::locks::Locks;
 use crate::ring::Region;
 use crate::root::{Root, Temp};
@@ -112,12 +112,10 @@ impl Objects {
             StoreOperation::Flush => self.root.sync_all()?,
             StoreOperation::List { prefix, after, max_bytes } => {
                 let wanted = (prefix.as_slice(), after.as_slice(), *max_bytes);
-                return Ok(StoreReply::Names(self.lister.list(
-                    &self.root,
-                    self.opening.has_legacy,
-                    wanted,
-                    &self.stop,
-                )?));
+                let page = self.lister.list(wanted, |smallest| {
+                    scan(&self.root, self.opening.has_legacy, &self.stop, smallest)
+                });
+                return Ok(StoreReply::Names(page?));
             }
             StoreOperation::Scrub { is_restart, max_bytes } => {
                 let store = (&self.root, self.opening);

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::OFlags;
-use store::ErrorKind;
+use store::{ErrorKind, Lister};
 
 use crate::config::{Config, Verify};
 use crate::copy::{Copier, write_all};
@@ -17,7 +17,6 @@ use crate::fences::Fences;
 use crate::handle::Opening;
 use crate::layout::{MARKER, TEMP_DIRECTORY, is_hash_level};
 use crate::legacy_locks::LegacyLocks;
-use crate::list::Lister;
 use crate::locks::Locks;
 use crate::objects::Objects;
 use crate::process::Identity;

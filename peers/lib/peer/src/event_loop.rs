@@ -113,12 +113,35 @@ pub fn run_with_clock<P: Peer>(
     clock: Box<dyn Clock>,
     build: impl FnOnce(Effects) -> P,
 ) -> Result<(), Error> {
-    let mut stepper = Stepper::new(segment, common, number, reserve, clock, build)?;
-    stop.register(stepper.effects.waker());
-    tracing::info!(role = common.role, port = number.0, "serving");
-    stepper.serve(stop);
-    tracing::info!(role = common.role, port = number.0, "stopped");
+    let stepper = Stepper::new(segment, common, number, reserve, clock, build)?;
+    serve(stepper, common, stop);
     Ok(())
+}
+
+/// As [`run`], for a peer that may turn out not to be possible once it has its port.
+///
+/// # Errors
+/// If the port cannot be bound, or what `build` says.
+pub fn try_run<P: Peer, E: From<Error>>(
+    segment: &Segment,
+    common: &Common,
+    number: PortNumber,
+    reserve: Reserve,
+    stop: &Stop,
+    build: impl FnOnce(Effects) -> Result<P, E>,
+) -> Result<(), E> {
+    let clock = Box::new(SystemClock::default());
+    let stepper = Stepper::try_new(segment, common, number, reserve, clock, build)?;
+    serve(stepper, common, stop);
+    Ok(())
+}
+
+fn serve<P: Peer>(mut stepper: Stepper<P>, common: &Common, stop: &Stop) {
+    let port = stepper.effects.port().0;
+    stop.register(stepper.effects.waker());
+    tracing::info!(role = common.role, port, "serving");
+    stepper.serve(stop);
+    tracing::info!(role = common.role, port, "stopped");
 }
 
 /// A peer and what drives it, a step at a time: [`run`] does nothing else, and a simulation decides when.
@@ -154,11 +177,22 @@ impl<P: Peer> Stepper<P> {
         clock: Box<dyn Clock>,
         build: impl FnOnce(Effects) -> P,
     ) -> Result<Stepper<P>, Error> {
+        Self::try_new(segment, common, number, reserve, clock, |effects| Ok(build(effects)))
+    }
+
+    fn try_new<E: From<Error>>(
+        segment: &Segment,
+        common: &Common,
+        number: PortNumber,
+        reserve: Reserve,
+        clock: Box<dyn Clock>,
+        build: impl FnOnce(Effects) -> Result<P, E>,
+    ) -> Result<Stepper<P>, E> {
         let bound = segment.bind(number, reserve);
         let port = bound.map_err(|source| Error { port: number.0, role: common.role.clone(), source })?;
         let effects = Effects::new(port, clock);
         let since_unix_ms = effects.unix_ms();
-        let peer = build(effects.clone());
+        let peer = build(effects.clone())?;
         if peer.serves_volumes() {
             effects.measures(Measures::tell_volumes_apart);
         }

@@ -24,5 +24,5 @@ pub use answer::{Answer, failure_of, fill_result};
 pub use clock::{Clock, SystemClock};
 pub use common::Common;
 pub use effects::Effects;
-pub use event_loop::{Error, Event, Peer, Stepper, run, run_with_clock};
+pub use event_loop::{Error, Event, Peer, Stepper, run, run_with_clock, try_run};
 pub use stop::Stop;

@@ -13,11 +13,13 @@
 mod blocking;
 pub mod conformance;
 mod error;
+mod listing;
 mod name;
 mod request;
 
 pub use blocking::{Data, Store};
 pub use error::{Action, ErrorKind, StoreError};
+pub use listing::{Lister, Smallest};
 pub use name::{NameError, ObjectName};
 pub use request::{
     Damage, Fence, LockState, Page, ScrubState, StoreOperation, StoreReply, StoreRequest, WriteMode,

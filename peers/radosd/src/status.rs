@@ -1,0 +1,16 @@
+//! What a store tells of itself.
+
+use serde::Serialize;
+
+/// The state of a store, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Whether there is a connection to the cluster.
+    pub is_connected: bool,
+    /// Operations that the cluster has.
+    pub under_way: usize,
+    /// Locks under which this client may write.
+    pub locks_held: usize,
+    /// How often the cluster shut a client of this store out.
+    pub shut_outs: u64,
+}
