@@ -7,11 +7,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod ceph;
 mod outcome;
 mod skip;
 mod stack;
 mod supervised;
 
+pub use ceph::{Ceph, Disk};
 pub use outcome::Outcome;
 pub use skip::{is_root, skip, tool};
 pub use stack::{TestStack, pattern, run};

@@ -59,6 +59,10 @@ const NEEDS: &[Need] = &[
     need(Sign::Command("nbdsh"), "python3-libnbd", "an NBD client to test against", TEST),
     need(Sign::Command("fio"), "fio", "load on volumes, verified", TEST_AND_BENCH),
     need(Sign::Command("nbdkit"), "nbdkit", "an NBD server to compare with", TEST_AND_BENCH),
+    need(Sign::Command("ceph-mon"), "ceph-mon", "a Ceph cluster: its monitor", TEST_AND_BENCH),
+    need(Sign::Command("ceph-osd"), "ceph-osd", "a Ceph cluster: its disks", TEST_AND_BENCH),
+    need(Sign::Command("ceph-mgr"), "ceph-mgr", "a Ceph cluster: watches quotas", TEST),
+    need(Sign::Command("rados"), "ceph-common", "a Ceph cluster: its commands and librados", TEST_AND_BENCH),
     need(
         Sign::Command("qemu-storage-daemon"),
         "qemu-system-common",

@@ -25,7 +25,9 @@ pub(crate) enum Selection {
 /// Time for one run, what it builds included.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 /// Test programs that are slow as a whole: real file systems and other people's programs, disks that fail, processes that die.
-const SLOW_PROGRAMS: &[&str] = &["real", "crash", KILLS];
+const SLOW_PROGRAMS: &[&str] = &["real", "crash", CLUSTER, KILLS];
+/// The one that starts Ceph clusters.
+const CLUSTER: &str = "cluster";
 /// The one that kills processes: at every step when the segment is built to name its steps.
 const KILLS: &str = "kill";
 
@@ -76,8 +78,10 @@ fn fast() -> Result<Vec<Suite>> {
 fn slow() -> Result<Vec<Suite>> {
     let mut kills = vec!["--features=xseg/killpoints".to_owned()];
     kills.extend(test_programs(|name| name == KILLS)?);
-    let others = test_programs(|name| SLOW_PROGRAMS.contains(&name) && name != KILLS)?;
+    let others = test_programs(|name| SLOW_PROGRAMS.contains(&name) && ![KILLS, CLUSTER].contains(&name))?;
+    let clusters = test_programs(|name| name == CLUSTER)?;
     Ok(vec![
+        Suite::of_workspace("Ceph clusters", &clusters, &[]),
         Suite::of_workspace("real file systems and clients", &others, &[]),
         Suite::of_workspace("processes that die", &kills, &[]),
         models(),

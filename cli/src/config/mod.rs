@@ -12,6 +12,7 @@ mod role;
 mod section;
 mod settings;
 mod stack;
+mod stores;
 #[cfg(test)]
 mod tests;
 
@@ -167,7 +168,7 @@ fn read(file: &Path, text: &str, findings: &mut Findings<'_>) -> Option<Configur
     ports::check_references(&roles, findings);
     if roles.len() == names.len() {
         ports::check_completeness(&roles, &top_section, findings);
-        settings::check_fence(&roles, findings);
+        stores::check(&roles, findings);
     }
     let top = top?;
     let places = top_section.keys().map(|(key, span)| (key.to_owned(), findings.place(&span))).collect();

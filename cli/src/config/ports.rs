@@ -69,16 +69,17 @@ impl Claim {
 /// Notes references to ports that no role of the right kind serves, or that start later.
 pub(super) fn check_references(roles: &[Draft<'_>], findings: &mut Findings<'_>) {
     for (position, Draft { outline: role, section, .. }) in roles.iter().enumerate() {
-        for (key, kind) in role.kind.references() {
+        for (key, kinds) in role.kind.references() {
             let Some(port) = integer(section, key) else { continue };
             let served_by = roles.iter().position(|other| other.outline.ports.contains(&port));
             let span = section.span_of(key);
             let path = section.path(key);
             match served_by.map(|found| (found, &roles[found].outline)) {
                 None => findings.at(&span, format!("{path} = {port}: no role serves this port")),
-                Some((_, other)) if other.kind != *kind => {
+                Some((_, other)) if !kinds.contains(&other.kind) => {
                     let is = format!("is a port of {}, of type {}", other.name, other.kind);
-                    findings.at(&span, format!("{path} = {port}: {is}; it must be one of type {kind}"));
+                    let wanted = kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" or ");
+                    findings.at(&span, format!("{path} = {port}: {is}; it must be one of type {wanted}"));
                 }
                 Some((found, other)) if found > position => {
                     let rule = format!("{} must come before {} in roles", other.name, role.name);

@@ -26,6 +26,8 @@ const SUPERVISOR: &str = "supervisor";
 pub enum Kind {
     /// A store on files.
     Filed,
+    /// A store in RADOS.
+    Radosd,
     /// Owns maps and locks.
     Mapper,
     /// Composes volumes.
@@ -40,12 +42,17 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 6] = [Kind::Filed, Kind::Mapper, Kind::Vlmc, Kind::Nbd, Kind::Fuse, Kind::Metrics];
+    pub const ALL: [Kind; 7] =
+        [Kind::Filed, Kind::Radosd, Kind::Mapper, Kind::Vlmc, Kind::Nbd, Kind::Fuse, Kind::Metrics];
+
+    /// Those that keep objects and locks.
+    pub const STORES: &[Kind] = &[Kind::Filed, Kind::Radosd];
 
     /// The kind of a `type`, by our name or the original's.
     pub fn parse(text: &str) -> Option<Kind> {
         match text {
             "filed" | "file_blocker" => Some(Kind::Filed),
+            "radosd" | "rados_blocker" => Some(Kind::Radosd),
             "mapper" | "mapperd" => Some(Kind::Mapper),
             "vlmc" | "vlmcd" => Some(Kind::Vlmc),
             "nbd" => Some(Kind::Nbd),
@@ -59,6 +66,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Kind::Filed => "filed",
+            Kind::Radosd => "radosd",
             Kind::Mapper => "mapper",
             Kind::Vlmc => "vlmc",
             Kind::Nbd => "nbd",
@@ -72,12 +80,12 @@ impl Kind {
         matches!(self, Kind::Nbd | Kind::Fuse)
     }
 
-    /// The keys that name a port of another role, with that role's kind.
-    pub(super) fn references(self) -> &'static [(&'static str, Kind)] {
+    /// The keys that name a port of another role, with the kinds that role may be of.
+    pub(super) fn references(self) -> &'static [(&'static str, &'static [Kind])] {
         match self {
-            Kind::Mapper => &[("blockerb_port", Kind::Filed), ("blockerm_port", Kind::Filed)],
-            Kind::Vlmc => &[("blocker_port", Kind::Filed), ("mapper_port", Kind::Mapper)],
-            Kind::Filed | Kind::Nbd | Kind::Fuse | Kind::Metrics => &[],
+            Kind::Mapper => &[("blockerb_port", Kind::STORES), ("blockerm_port", Kind::STORES)],
+            Kind::Vlmc => &[("blocker_port", Kind::STORES), ("mapper_port", &[Kind::Mapper])],
+            Kind::Filed | Kind::Radosd | Kind::Nbd | Kind::Fuse | Kind::Metrics => &[],
         }
     }
 }

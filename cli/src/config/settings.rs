@@ -4,13 +4,15 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use super::{Configuration, Draft, Finding, Kind, Role, finding::Findings, ports::integer, section::Section};
+use super::{Configuration, Finding, Kind, Role, finding::Findings, section::Section};
 
 /// The settings of a role, as its crate has them.
 #[derive(Debug, Clone)]
 pub enum Settings {
     /// A store on files.
     Filed(filed::Config),
+    /// A store in RADOS.
+    Radosd(radosd::Config),
     /// Owns maps and locks.
     Mapper(mapper::Config),
     /// Composes volumes.
@@ -27,8 +29,9 @@ impl Settings {
     /// Reads and checks what is left of a role's table.
     pub(super) fn take(kind: Kind, own: &Section<'_>, findings: &mut Findings<'_>) -> Option<Settings> {
         let (settings, judged) = match kind {
-            // What a store needs is on this machine's disks: see `check_machine`.
+            // What a store needs is on this machine: see `check_machine`.
             Kind::Filed => (Settings::Filed(own.adopt(findings)?), Ok(())),
+            Kind::Radosd => (Settings::Radosd(own.adopt(findings)?), Ok(())),
             Kind::Mapper => judged(own, findings, Settings::Mapper, mapper::Config::check)?,
             Kind::Vlmc => judged(own, findings, Settings::Vlmc, vlmc::Config::check)?,
             Kind::Nbd => judged(own, findings, Settings::Nbd, nbd::Config::check)?,
@@ -59,7 +62,7 @@ impl Settings {
                     .chain(config.listen.iter().map(|address| format!("http://{address}/metrics")))
                     .collect()
             }
-            Settings::Filed(_) | Settings::Mapper(_) | Settings::Vlmc(_) => Vec::new(),
+            Settings::Filed(_) | Settings::Radosd(_) | Settings::Mapper(_) | Settings::Vlmc(_) => Vec::new(),
         }
     }
 }
@@ -84,53 +87,16 @@ fn named_key<'k>(message: &str, keys: impl Iterator<Item = &'k str>) -> Option<&
     words.filter_map(|word| keys.iter().find(|key| **key == word).copied()).next()
 }
 
-/// Notes stores in one directory, and a store of blocks that would not refuse writes under a lock that was broken.
-pub(super) fn check_fence(roles: &[Draft<'_>], findings: &mut Findings<'_>) {
-    let stores: Vec<_> = roles
-        .iter()
-        .filter_map(|role| match &role.settings {
-            Settings::Filed(config) => Some((role, config)),
-            _ => None,
-        })
-        .collect();
-    for (position, (role, config)) in stores.iter().enumerate() {
-        let same = stores.iter().take(position).find(|(_, other)| other.archip_dir == config.archip_dir);
-        if let Some((other, _)) = same {
-            let shown = config.archip_dir.display().to_string();
-            let message =
-                format!("{} = {shown:?}: also {}'s", role.section.path("archip_dir"), other.outline.name);
-            findings.at(&role.section.span_of("archip_dir"), message);
-        }
-    }
-    let Some(mapper) = roles.iter().find(|role| role.outline.kind == Kind::Mapper) else { return };
-    let serving = |key| {
-        let port = integer(&mapper.section, key)?;
-        stores.iter().find(|(role, _)| role.outline.ports.contains(&port))
-    };
-    let (Some((blocks, of_blocks)), Some((_, of_maps))) =
-        (serving("blockerb_port"), serving("blockerm_port"))
-    else {
-        return;
-    };
-    let wanted = of_maps.lock_directory();
-    if of_blocks.lock_directory() != wanted {
-        let reason = "the locks there tell whose writes are refused";
-        let message = format!(
-            "{}: must be {:?}: {reason}",
-            blocks.section.path("lock_dir"),
-            wanted.display().to_string()
-        );
-        findings.at(&blocks.section.span_of("lock_dir"), message);
-    }
-}
-
 /// Notes what a store lacks on this machine beyond its directories.
 pub(super) fn check_machine(configuration: &Configuration, findings: &mut Vec<Finding>) {
     for role in &configuration.roles {
-        let Settings::Filed(config) = &role.settings else { continue };
         let nr_ops = usize::try_from(role.outline.nr_ops).unwrap_or(usize::MAX);
-        let Err(error) = config.check(nr_ops) else { continue };
-        let message = error.to_string();
+        let judged = match &role.settings {
+            Settings::Filed(config) => config.check(nr_ops).map_err(|error| error.to_string()),
+            Settings::Radosd(config) => config.check(nr_ops).map_err(|error| error.to_string()),
+            _ => continue,
+        };
+        let Err(message) = judged else { continue };
         let key = named_key(&message, role.places.keys().map(String::as_str));
         // A missing directory has been named already, with its reason.
         if key.is_some_and(|key| is_named(role, key)) {

@@ -174,6 +174,7 @@ pub(crate) fn serve(
     let common = common(configuration, role);
     match &role.settings {
         Settings::Filed(config) => filed::serve(&stack.segment, &common, config, stop)?,
+        Settings::Radosd(config) => radosd::serve(&stack.segment, &common, config, stop)?,
         Settings::Mapper(config) => mapper::serve(&stack.segment, &common, config, stop)?,
         Settings::Vlmc(config) => vlmc::serve(&stack.segment, &common, config, stop)?,
         Settings::Nbd(config) => nbd::serve(stack, &common, config, stop)?,

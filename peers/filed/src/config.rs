@@ -17,6 +17,9 @@ pub struct Config {
     /// Where the locks are; `archip_dir` if not given. Blockers whose writes are fenced by the same locks share it.
     #[serde(default)]
     pub lock_dir: Option<PathBuf>,
+    /// The locks are kept by a store of another kind: their numbers are believed when they are first named, and noted in `lock_dir`.
+    #[serde(default)]
+    pub foreign_locks: bool,
     /// Where a file blocker of the original kept its lock files, which are honoured.
     #[serde(default)]
     pub legacy_lock_dir: Option<PathBuf>,
@@ -102,6 +105,7 @@ impl Config {
         Self {
             archip_dir: directory.into(),
             lock_dir: None,
+            foreign_locks: false,
             legacy_lock_dir: None,
             fdcache: default_fdcache(),
             nr_threads: default_nr_threads(),

@@ -16,6 +16,7 @@ use crate::locks::Locks;
 pub(crate) struct Fences {
     known: Mutex<HashMap<ObjectName, Arc<Known>>>,
     is_shared: bool,
+    is_foreign: bool,
 }
 
 /// A lock's record as it was when it was opened. The open file keeps its inode from being used again.
@@ -35,14 +36,15 @@ const KNOWN_MAX: usize = 256;
 const TRIES_MAX: usize = 64;
 
 impl Fences {
-    pub(crate) fn new(is_shared: bool) -> Self {
-        Self { known: Mutex::default(), is_shared }
+    pub(crate) fn new(is_shared: bool, is_foreign: bool) -> Self {
+        Self { known: Mutex::default(), is_shared, is_foreign }
     }
 
     /// Checks a fence without opening anything: none if the lock is not known or changed since.
     pub(crate) fn enter_known(&self, fence: &Fence) -> Option<Result<Pass>> {
         let known = self.known().get(&fence.lock)?.clone();
-        if let Some(pass) = Pass::begin(&known)
+        if !(self.is_foreign && known.number < fence.number)
+            && let Some(pass) = Pass::begin(&known)
             && self.is_current(&known)
         {
             let is_owner = known.is_held && known.number == fence.number;
@@ -58,9 +60,12 @@ impl Fences {
             if let Some(result) = self.enter_known(fence) {
                 return result;
             }
-            let Some((record, file)) = locks.current(&fence.lock)?.record else {
-                return Err(ErrorKind::NotOwner.into());
-            };
+            let record = locks.current(&fence.lock)?.record;
+            if self.is_foreign && record.as_ref().is_none_or(|(record, _)| record.number < fence.number) {
+                locks.adopt(&fence.lock, fence.number)?;
+                continue;
+            }
+            let Some((record, file)) = record else { return Err(ErrorKind::NotOwner.into()) };
             let known =
                 Known { file, is_held: record.is_held, number: record.number, running: Mutex::new(0) };
             let mut all = self.known();
@@ -141,7 +146,7 @@ mod tests {
     fn a_lock_is_not_reported_broken_while_a_fenced_write_runs() {
         let directory = in_memory();
         let (ours, theirs) = (locks(&directory), locks(&directory));
-        let (lock, fences) = (ObjectName::new("volume").unwrap(), Fences::new(false));
+        let (lock, fences) = (ObjectName::new("volume").unwrap(), Fences::new(false, false));
         let fence = Fence { lock: lock.clone(), number: ours.acquire(&lock, "a", "", false).unwrap() };
         let pass = fences.enter(&ours, &fence).unwrap();
         let has_ended = AtomicBool::new(false);
@@ -161,9 +166,23 @@ mod tests {
     }
 
     #[test]
+    fn the_highest_number_of_a_foreign_lock_is_the_one_that_may_write() {
+        let directory = in_memory();
+        let (locks, fences) = (locks(&directory), Fences::new(false, true));
+        let enter = |number| {
+            let fence = Fence { lock: ObjectName::new("volume").unwrap(), number };
+            fences.enter(&locks, &fence).map(drop).map_err(|fault| fault.kind())
+        };
+        assert_eq!(
+            [3, 3, 2, 4, 3, 4].map(enter),
+            [Ok(()), Ok(()), Err(ErrorKind::NotOwner), Ok(()), Err(ErrorKind::NotOwner), Ok(())]
+        );
+    }
+
+    #[test]
     fn the_records_kept_open_are_bounded() {
         let directory = in_memory();
-        let (locks, fences) = (locks(&directory), Fences::new(false));
+        let (locks, fences) = (locks(&directory), Fences::new(false, false));
         for number in 0..KNOWN_MAX + 10 {
             let lock = ObjectName::new(format!("volume {number}")).unwrap();
             let number = locks.acquire(&lock, "a", "", false).unwrap();

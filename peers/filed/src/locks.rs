@@ -47,6 +47,8 @@ enum Decision {
     Change(Record),
 }
 
+/// Who holds a lock that is kept elsewhere: whoever does so there.
+const FOREIGN_OWNER: &str = "as another store knows";
 /// How often a change is tried again because others changed the lock meanwhile.
 const TRIES_MAX: usize = 256;
 /// How many emptied records stay.
@@ -124,6 +126,21 @@ impl Locks {
             Some(_) | None => Err(ErrorKind::NotFound.into()),
         };
         self.change(name, force, freed).map(drop)
+    }
+
+    /// Notes the number of a lock that is kept elsewhere; writes under a lower one end before this returns.
+    pub(crate) fn adopt(&self, name: &ObjectName, number: u64) -> Result<()> {
+        let adopted = |record: Option<&Record>| match record {
+            Some(newer) if newer.number >= number => Ok(Decision::Keep(newer.number)),
+            _ => Ok(Decision::Change(Record {
+                is_held: true,
+                number,
+                since_unix_ms: unix_ms(),
+                owner: FOREIGN_OWNER.into(),
+                description: String::new(),
+            })),
+        };
+        self.change(name, adopted).map(drop)
     }
 
     /// Who holds the lock. One that nobody ever took is free and has number 0.

@@ -29,6 +29,8 @@ pub(crate) struct Objects {
     pub(crate) copier: Copier,
     pub(crate) lister: Lister,
     pub(crate) scrubber: Scrubber,
+    /// Whether another store keeps the locks.
+    pub(crate) has_foreign_locks: bool,
     /// Set when long work shall end early because the process ends.
     pub(crate) stop: AtomicBool,
 }
@@ -104,6 +106,11 @@ impl Objects {
                 self.write_exclusive(name, *offset, region, *is_durable, is_second)?;
             }
             StoreOperation::Write { .. } => self.replace(name, region)?,
+            StoreOperation::Acquire { .. } | StoreOperation::Release { .. } | StoreOperation::LockInfo
+                if self.has_foreign_locks =>
+            {
+                return Err(ErrorKind::Unsupported.into());
+            }
             StoreOperation::Acquire { owner, description, force, .. } => {
                 return Ok(StoreReply::Granted(self.locks.acquire(name, owner, description, *force)?));
             }
@@ -112,9 +119,9 @@ impl Objects {
             StoreOperation::Flush => self.root.sync_all()?,
             StoreOperation::List { prefix, after, max_bytes } => {
                 let wanted = (prefix.as_slice(), after.as_slice(), *max_bytes);
-                let page = self.lister.list(wanted, |smallest| {
-                    scan(&self.root, self.opening.has_legacy, &self.stop, smallest)
-                });
+                let page = self
+                    .lister
+                    .list(wanted, |smallest| scan(&self.root, self.opening.has_legacy, &self.stop, smallest));
                 return Ok(StoreReply::Names(page?));
             }
             StoreOperation::Scrub { is_restart, max_bytes } => {

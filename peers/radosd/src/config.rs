@@ -149,7 +149,10 @@ mod tests {
     #[test]
     fn a_missing_file_of_the_cluster_is_named() {
         let config = Config { ceph_conf: Some("/nonexistent/ceph.conf".into()), ..Config::new("blocks") };
-        assert_eq!(config.check(16).unwrap_err().to_string(), "cannot read ceph_conf = /nonexistent/ceph.conf");
+        assert_eq!(
+            config.check(16).unwrap_err().to_string(),
+            "cannot read ceph_conf = /nonexistent/ceph.conf"
+        );
     }
 
     #[test]

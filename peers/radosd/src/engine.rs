@@ -93,7 +93,12 @@ impl<T> Engine<T> {
     ///
     /// # Errors
     /// [`Error`] by the setting that cannot work, or what cannot be reached.
-    pub(crate) fn new(config: &Config, key: String, note: Option<Note>, wake: Wake) -> std::result::Result<Self, Error> {
+    pub(crate) fn new(
+        config: &Config,
+        key: String,
+        note: Option<Note>,
+        wake: Wake,
+    ) -> std::result::Result<Self, Error> {
         let linker = Arc::new(Linker::new(config.clone(), key, note)?);
         let link = Arc::new(linker.connect()?);
         let (sender, arrived) = unbounded();

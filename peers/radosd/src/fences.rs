@@ -152,7 +152,8 @@ impl<W> Fences<W> {
                 lock.watch = Watching::Failed;
                 lock.answers.clear();
                 // Nobody ever took the lock.
-                let fault = if fault.kind() == ErrorKind::NotFound { ErrorKind::NotOwner.into() } else { fault };
+                let fault =
+                    if fault.kind() == ErrorKind::NotFound { ErrorKind::NotOwner.into() } else { fault };
                 lock.refuse_all(&mut self.wishes, &fault);
             }
         }
@@ -166,7 +167,8 @@ impl<W> Fences<W> {
         lock.grant = Grant::None;
         if lock.epoch == epoch {
             let queue = std::mem::take(&mut lock.queue);
-            let (asked, others): (VecDeque<_>, VecDeque<_>) = queue.into_iter().partition(|(_, it)| *it == number);
+            let (asked, others): (VecDeque<_>, VecDeque<_>) =
+                queue.into_iter().partition(|(_, it)| *it == number);
             lock.queue = others;
             match result {
                 Ok(()) => {
@@ -201,8 +203,12 @@ impl<W> Fences<W> {
 
     /// Some time has passed: a notification may have been lost.
     pub(crate) fn look_again(&mut self) {
-        let waited_for: Vec<ObjectName> =
-            self.locks.iter().filter(|(_, lock)| !lock.waiters.is_empty()).map(|(name, _)| name.clone()).collect();
+        let waited_for: Vec<ObjectName> = self
+            .locks
+            .iter()
+            .filter(|(_, lock)| !lock.waiters.is_empty())
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in waited_for {
             if let Some(lock) = self.locks.get_mut(&name)
                 && matches!(lock.watch, Watching::Failed)
@@ -279,7 +285,8 @@ impl<W> Fences<W> {
             }
             _ => {}
         }
-        let is_used = wants_watch || lock.running > 0 || lock.grant != Grant::None || !lock.answers.is_empty();
+        let is_used =
+            wants_watch || lock.running > 0 || lock.grant != Grant::None || !lock.answers.is_empty();
         if !is_used && !matches!(lock.watch, Watching::Starting) {
             lock.unwatch(&mut self.wishes);
             self.locks.remove(name);

@@ -38,12 +38,7 @@ pub(crate) fn perform(
     }
 }
 
-fn list(
-    link: &Link,
-    lister: &Lister,
-    wanted: (&[u8], &[u8], usize),
-    stop: &AtomicBool,
-) -> Result<Page> {
+fn list(link: &Link, lister: &Lister, wanted: (&[u8], &[u8], usize), stop: &AtomicBool) -> Result<Page> {
     lister.list(wanted, |smallest| {
         let scanned = link.objects.each_name(|rados| {
             if let Some(name) = object_of(rados) {

@@ -62,11 +62,19 @@ impl Locks {
     }
 
     /// Takes the lock, or fails with `Busy`. The number of the grant.
-    pub(crate) fn acquire(&self, name: &ObjectName, owner: &str, description: &str, force: bool) -> Result<u64> {
+    pub(crate) fn acquire(
+        &self,
+        name: &ObjectName,
+        owner: &str,
+        description: &str,
+        force: bool,
+    ) -> Result<u64> {
         self.refuse_foreign()?;
         self.change(name, |record| {
             match record {
-                Some(held) if held.is_held() && held.owner == owner => return Ok(Decision::Keep(held.number)),
+                Some(held) if held.is_held() && held.owner == owner => {
+                    return Ok(Decision::Keep(held.number));
+                }
                 Some(held) if held.is_held() && !force => return Err(ErrorKind::Busy.into()),
                 _ if force => drop(self.break_legacy(name)?),
                 _ if self.has_legacy(name)? => return Err(ErrorKind::Busy.into()),

@@ -55,7 +55,9 @@ pub(crate) fn way_of<T>(operation: &Operation<T>) -> Way {
         return Way::Thread { is_heavy: true };
     }
     match &operation.request.operation {
-        StoreOperation::Hash | StoreOperation::List { .. } => Way::Thread { is_heavy: true },
+        StoreOperation::Hash | StoreOperation::List { .. } | StoreOperation::Scrub { .. } => {
+            Way::Thread { is_heavy: true }
+        }
         StoreOperation::Acquire { .. } | StoreOperation::Release { .. } | StoreOperation::LockInfo => {
             Way::Thread { is_heavy: false }
         }
@@ -80,7 +82,9 @@ pub(crate) fn begin<T>(operation: &Operation<T>, objects: &Context, done: Done) 
             Step::Zero { offset, end, is_last: true } => {
                 zeroed(objects.change().assert_exists(), offset, end - 1).write(zero.region(), end - 1)
             }
-            Step::Zero { offset, end, is_last: false } => zeroed(objects.change().assert_exists(), offset, end),
+            Step::Zero { offset, end, is_last: false } => {
+                zeroed(objects.change().assert_exists(), offset, end)
+            }
             Step::First | Step::Compare => return objects.stat(&name, done),
         },
         StoreOperation::Delete { .. } => return objects.remove(&name, done),
@@ -112,6 +116,7 @@ pub(crate) fn begin<T>(operation: &Operation<T>, objects: &Context, done: Done) 
         | StoreOperation::Release { .. }
         | StoreOperation::LockInfo
         | StoreOperation::Hash
+        | StoreOperation::Scrub { .. }
         | StoreOperation::List { .. } => unreachable!("threads do these: way_of()"),
     };
     objects.operate(&name, change, done);
@@ -153,7 +158,9 @@ impl<T> Operation<T> {
                     (StoreOperation::Delete { .. }, ErrorKind::NotFound) if is_second => {
                         After::Finish(Ok(StoreReply::Done))
                     }
-                    (StoreOperation::Write { mode: WriteMode::Exclusive, .. }, ErrorKind::Exists) if is_second => {
+                    (StoreOperation::Write { mode: WriteMode::Exclusive, .. }, ErrorKind::Exists)
+                        if is_second =>
+                    {
                         self.step = Step::Compare;
                         After::Submit
                     }

@@ -162,11 +162,8 @@ mod tests {
     use super::*;
 
     fn record() -> Record {
-        let writer = |key: &str, is_to_end| Writer {
-            is_to_end,
-            key: key.into(),
-            address: "10.0.0.1:0/42".into(),
-        };
+        let writer =
+            |key: &str, is_to_end| Writer { is_to_end, key: key.into(), address: "10.0.0.1:0/42".into() };
         Record {
             state: State::Held,
             number: 7,
@@ -181,7 +178,7 @@ mod tests {
     fn a_record_survives_its_bytes_and_its_layout_stays() {
         let bytes = record().encode().unwrap();
         assert_eq!(Record::decode(&bytes), Ok(record()));
-        assert_eq!((bytes.len(), &bytes[..12]), (134, &b"ARCHRLCK\x01\0\0\0"[..]));
+        assert_eq!((bytes.len(), &bytes[..12]), (120, &b"ARCHRLCK\x01\0\0\0"[..]));
         assert_eq!((bytes[20], bytes[24], bytes[40], bytes[42], bytes[44]), (1, 7, 7, 7, 2));
         assert_eq!(&bytes[48..62], "node üvolume1".as_bytes());
         let free = Record { state: State::Foreign, owner: String::new(), ..record() };

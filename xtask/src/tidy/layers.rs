@@ -11,12 +11,12 @@ const LIB: &[&str] = &["xseg", "store", "volume", "protocol", "peer"];
 const LIB_AND_CLIENT: &[&str] = &["xseg", "store", "volume", "protocol", "peer", "client"];
 /// What the commands start and ask.
 const ROLES: &[&str] = &[
-    "xseg", "store", "volume", "protocol", "peer", "client", "filed", "mapper", "vlmc", "bench", "nbd",
-    "fuse", "metrics",
+    "xseg", "store", "volume", "protocol", "peer", "client", "filed", "radosd", "mapper", "vlmc", "bench",
+    "nbd", "fuse", "metrics",
 ];
 const ROLES_AND_COMMANDS: &[&str] = &[
-    "xseg", "store", "volume", "protocol", "peer", "client", "filed", "mapper", "vlmc", "bench", "nbd",
-    "fuse", "metrics", "cli",
+    "xseg", "store", "volume", "protocol", "peer", "client", "filed", "radosd", "mapper", "vlmc", "bench",
+    "nbd", "fuse", "metrics", "cli",
 ];
 
 /// Each crate, bottom up, with those that it may use.
@@ -28,6 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("peer", &["xseg", "protocol", "store"]),
     ("client", LIB),
     ("filed", LIB_AND_CLIENT),
+    ("radosd", LIB_AND_CLIENT),
     ("mapper", LIB_AND_CLIENT),
     ("vlmc", LIB_AND_CLIENT),
     ("bench", LIB_AND_CLIENT),

@@ -116,6 +116,33 @@ fn a_python_file_becomes_a_configuration_that_is_accepted() {
 }
 
 #[test]
+fn a_store_in_rados_becomes_one_of_ours_and_is_fenced_by_the_locks_of_the_maps() {
+    let rados = "type = rados_blocker\nnr_threads = 2\ncephx_id = archip\npool = blocks";
+    let blocks = INI.replacen("type = file_blocker", rados, 1);
+    let blocks: Vec<_> = blocks
+        .lines()
+        .filter(|line| {
+            !["archip_dir:", "lock_dir", "fdcache", "direct"].iter().any(|key| line.starts_with(key))
+        })
+        .collect();
+    let mixed = translate("old.conf", &blocks.join("\n")).unwrap();
+    assert!(mixed.contains("\nforeign_locks = true\n"), "{mixed}");
+    let maps = "type = rados_blocker\npool = maps";
+    let both = blocks.join("\n").replacen("type = file_blocker", maps, 1);
+    let both = translate("old.conf", &both.replace("archip_dir = /srv/archip/maps\n", "")).unwrap();
+    for text in [&mixed, &both] {
+        let configuration = accepted(text);
+        let role = configuration.role("blockerb").unwrap();
+        assert_eq!(role.outline.kind, crate::config::Kind::Radosd);
+        assert!(
+            text.contains("\npool = \"blocks\"\n") && text.contains("\ncephx_id = \"archip\"\n"),
+            "{text}"
+        );
+    }
+    assert!(both.contains("\nlock_pool = \"maps\"\n"), "{both}");
+}
+
+#[test]
 fn what_would_have_to_be_executed_is_refused_with_its_line() {
     for (text, expected) in [
         ("A = 1\nimport os\n", "line 2: import: only NAME = value is read, nothing is executed"),

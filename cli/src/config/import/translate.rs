@@ -151,22 +151,18 @@ impl Writing {
         let table = old.tables.get(role).unwrap_or(&empty);
         let our_kind = match kind {
             "file_blocker" => "filed",
+            "rados_blocker" => "radosd",
             "mapperd" => "mapper",
             "vlmcd" => "vlmc",
             other => other,
         };
         let _ = write!(self.body, "\n[{role}]\n");
         self.line("type", quoted(our_kind));
-        if kind == "rados_blocker" {
-            self.note(format!(
-                "[{role}] is a store on RADOS, which is not supported yet: the stack won't start"
-            ));
-        }
         for (key, value) in table {
             self.setting(role, our_kind, key, value, table);
         }
-        if our_kind == "filed" {
-            self.fence(role, old);
+        if ["filed", "radosd"].contains(&our_kind) {
+            self.fence(role, our_kind, old);
         }
     }
 
@@ -189,7 +185,7 @@ impl Writing {
                 self.note(format!("[{role}] has {ports}: one serves any number of volumes"));
             }
             _ if SAME_SETTINGS.contains(&key) => self.line(key, written(value)),
-            "archip_dir" | "pool" => self.line(key, quoted(&value.text())),
+            "archip_dir" | "pool" | "cephx_id" => self.line(key, quoted(&value.text())),
             "lock_dir" => {
                 self.line("legacy_lock_dir", quoted(&value.text()));
                 self.note(format!(
@@ -202,17 +198,22 @@ impl Writing {
     }
 
     /// Locks are kept with the maps; the store of blocks refuses writes by them.
-    fn fence(&mut self, role: &str, old: &Old) {
+    fn fence(&mut self, role: &str, kind: &str, old: &Old) {
         let of = |name: &str, key: &str| old.tables.get(name)?.get(key);
         let mapper = old.roles.iter().find(|(_, kind)| kind == "mapperd").map(|(name, _)| name.as_str());
         let maps_port = mapper.and_then(|name| of(name, "blockerm_port")).and_then(Literal::integer);
         let holds = |name: &str, port| of(name, "portno_start").and_then(Literal::integer) == Some(port);
         let Some(port) = maps_port.filter(|port| !holds(role, *port)) else { return };
-        let maps = old.roles.iter().find(|(name, _)| holds(name, port));
-        if let Some(directory) = maps.and_then(|(name, _)| of(name, "archip_dir")) {
-            self.line("lock_dir", quoted(&directory.text()));
-            self.note(format!("[{role}] lock_dir is new: writes under a lock that was broken are refused"));
-        }
+        let maps = old.roles.iter().find(|(name, _)| holds(name, port)).map(|(name, _)| name.as_str());
+        let place = |key| maps.and_then(|name| of(name, key)).map(|value| quoted(&value.text()));
+        let (key, value) = match (kind, place("archip_dir"), place("pool")) {
+            ("filed", Some(directory), _) => ("lock_dir", directory),
+            ("radosd", _, Some(pool)) => ("lock_pool", pool),
+            (_, None, None) => return,
+            _ => ("foreign_locks", "true".to_owned()),
+        };
+        self.line(key, value);
+        self.note(format!("[{role}] {key} is new: writes under a lock that was broken are refused"));
     }
 }
 

@@ -121,10 +121,7 @@ mod tests {
     fn the_blocklist_gets_an_address_without_its_kind() {
         assert_eq!(plain_address("v2:127.0.0.1:0/42").as_deref(), Some("127.0.0.1:0/42"));
         assert_eq!(plain_address("10.0.0.1:0/7").as_deref(), Some("10.0.0.1:0/7"));
-        assert_eq!(
-            plain_address("[v2:10.0.0.1:0/42,v1:10.0.0.1:0/42]").as_deref(),
-            Some("10.0.0.1:0/42")
-        );
+        assert_eq!(plain_address("[v2:10.0.0.1:0/42,v1:10.0.0.1:0/42]").as_deref(), Some("10.0.0.1:0/42"));
         assert_eq!(plain_address("[v2:[::1]:0/42,v1:[::1]:0/42]").as_deref(), Some("[::1]:0/42"));
         assert_eq!(plain_address("nothing"), None);
     }

@@ -40,16 +40,13 @@ impl Call {
 
 /// Gives an operation to the library; `done` is called once, here if the library refuses it. `submit` gets the completion, and
 /// the call, which stays where it is until `done`.
-pub(super) fn start(
-    functions: &Arc<Functions>,
-    done: Done,
-    submit: impl FnOnce(Handle, *mut Call) -> c_int,
-) {
+pub(super) fn start(functions: &Arc<Functions>, done: Done, submit: impl FnOnce(Handle, *mut Call) -> c_int) {
     let call = Call { functions: functions.clone(), done, size: 0, changed: 0 };
     let call = Box::into_raw(Box::new(call));
     let mut completion: Handle = ptr::null_mut();
     // SAFETY: the library stores a new completion in `completion`, and gives `call` back to `completed`.
-    let made = unsafe { (functions.aio_create_completion2)(call.cast(), Some(completed), &raw mut completion) };
+    let made =
+        unsafe { (functions.aio_create_completion2)(call.cast(), Some(completed), &raw mut completion) };
     if made < 0 {
         return refused(call, made);
     }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use libc::{c_char, c_int};
 
+use super::checked;
 use super::cluster::{Cluster, text};
 use super::completion::{Done, Ended, start, wait};
 use super::functions::Handle;
 use super::region::{Buffer, Region};
 use super::write::WriteOp;
-use super::checked;
 
 /// A pool and namespace.
 pub(crate) struct Context {
@@ -111,7 +111,14 @@ impl Context {
             let (now, flags) = (ptr::null_mut(), 0);
             // SAFETY: the library takes the parts out of the change, and copies the name.
             unsafe {
-                (functions.aio_write_op_operate)(change.raw(), self.raw, completion, name.as_ptr(), now, flags)
+                (functions.aio_write_op_operate)(
+                    change.raw(),
+                    self.raw,
+                    completion,
+                    name.as_ptr(),
+                    now,
+                    flags,
+                )
             }
         });
     }
@@ -149,7 +156,10 @@ impl Context {
     }
 
     /// Gives the name of every object to `take`, in no order, until that fails.
-    pub(crate) fn each_name<E>(&self, mut take: impl FnMut(&[u8]) -> Result<(), E>) -> Result<io::Result<()>, E> {
+    pub(crate) fn each_name<E>(
+        &self,
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<io::Result<()>, E> {
         let functions = &self.cluster.functions;
         let mut list: Handle = ptr::null_mut();
         // SAFETY: the library stores a new list in `list`.
@@ -183,14 +193,25 @@ impl Context {
         let mut is_exclusive: c_int = 0;
         let mut texts = [[0_u8; TEXT_BYTES]; 4];
         let mut lens = [TEXT_BYTES; 4];
-        let [tag, clients, cookies, addresses] = texts.each_mut().map(|text| text.as_mut_ptr().cast::<c_char>());
+        let [tag, clients, cookies, addresses] =
+            texts.each_mut().map(|text| text.as_mut_ptr().cast::<c_char>());
         let [tag_len, clients_len, cookies_len, addresses_len] = lens.each_mut().map(|len| &raw mut *len);
         let functions = &self.cluster.functions;
         // SAFETY: the library writes at most as many bytes of each text as its length says.
         let count = unsafe {
             (functions.list_lockers)(
-                self.raw, name.as_ptr(), lock.as_ptr(), &raw mut is_exclusive, tag, tag_len, clients, clients_len,
-                cookies, cookies_len, addresses, addresses_len,
+                self.raw,
+                name.as_ptr(),
+                lock.as_ptr(),
+                &raw mut is_exclusive,
+                tag,
+                tag_len,
+                clients,
+                clients_len,
+                cookies,
+                cookies_len,
+                addresses,
+                addresses_len,
             )
         };
         let count = c_int::try_from(count).unwrap_or(-libc::EIO);
@@ -206,7 +227,8 @@ impl Context {
         let (client, cookie) = (holder.client.as_ptr(), holder.cookie.as_ptr());
         let functions = &self.cluster.functions;
         // SAFETY: texts that live longer than the call.
-        checked(unsafe { (functions.break_lock)(self.raw, name.as_ptr(), lock.as_ptr(), client, cookie) }).map(drop)
+        checked(unsafe { (functions.break_lock)(self.raw, name.as_ptr(), lock.as_ptr(), client, cookie) })
+            .map(drop)
     }
 }
 

@@ -49,7 +49,13 @@ impl Watch {
         // SAFETY: `tell` lives until the watch is dropped, which waits for calls under way.
         let begun = unsafe {
             (functions.watch3)(
-                context.raw(), name.as_ptr(), cookie, notified, Some(failed), WATCH_TIMEOUT_S, tell.cast(),
+                context.raw(),
+                name.as_ptr(),
+                cookie,
+                notified,
+                Some(failed),
+                WATCH_TIMEOUT_S,
+                tell.cast(),
             )
         };
         checked(begun)?;
@@ -103,7 +109,13 @@ impl Context {
         // SAFETY: no bytes are sent; the library stores a new reply in `reply`.
         let told = unsafe {
             (functions.notify2)(
-                self.raw(), name.as_ptr(), ptr::null(), 0, patience_ms, &raw mut reply, &raw mut len,
+                self.raw(),
+                name.as_ptr(),
+                ptr::null(),
+                0,
+                patience_ms,
+                &raw mut reply,
+                &raw mut len,
             )
         };
         let answers = if reply.is_null() {

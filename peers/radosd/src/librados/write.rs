@@ -72,7 +72,8 @@ impl WriteOp {
 
     /// The object becomes a copy of another one of `context`, made by the cluster.
     pub(crate) fn copy_from(self, source: &CStr, context: &Context) -> Self {
-        let name = Text { bytes: source.as_ptr(), len: source.count_bytes(), capacity: [source.count_bytes(), 0] };
+        let name =
+            Text { bytes: source.as_ptr(), len: source.count_bytes(), capacity: [source.count_bytes(), 0] };
         let operation = Operation { virtual_table: ptr::null(), operation: self.raw, unused: ptr::null() };
         let io_context = context.raw();
         // SAFETY: the function reads the three objects, laid out as librados.hpp has them, and keeps none of them: decision 0025.

@@ -1,0 +1,53 @@
+//! Where a stack keeps its blocks and maps.
+
+use tests::{Ceph, TestStack};
+use toml::{Table, Value};
+
+/// Where a store is.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'a> {
+    /// In files, where `config init` puts them.
+    Files,
+    /// In a pool and namespace.
+    Pool(&'a str, &'a str),
+}
+
+/// A configuration for a stack whose stores are there; nobody runs it yet.
+pub(crate) fn prepared(ceph: &Ceph, blocks: Place<'_>, maps: Place<'_>) -> TestStack {
+    let conf = ceph.configuration().to_str().unwrap().to_owned();
+    TestStack::prepared(&[], |text| {
+        let mut configuration: Table = text.parse().unwrap();
+        edit(&mut configuration, &conf, "blockerb", blocks);
+        edit(&mut configuration, &conf, "blockerm", maps);
+        let table = configuration["blockerb"].as_table_mut().unwrap();
+        match (blocks, maps) {
+            (Place::Files, Place::Pool(..)) | (Place::Pool(..), Place::Files) => {
+                table.remove("lock_dir");
+                table.insert("foreign_locks".into(), Value::Boolean(true));
+            }
+            (Place::Pool(..), Place::Pool(pool, namespace)) => {
+                table.insert("lock_pool".into(), pool.into());
+                table.insert("lock_namespace".into(), namespace.into());
+            }
+            (Place::Files, Place::Files) => {}
+        }
+        configuration.to_string()
+    })
+}
+
+/// A running stack whose stores are there.
+pub(crate) fn started(ceph: &Ceph, blocks: Place<'_>, maps: Place<'_>) -> TestStack {
+    let mut stack = prepared(ceph, blocks, maps);
+    stack.run();
+    stack
+}
+
+fn edit(configuration: &mut Table, conf: &str, role: &str, place: Place<'_>) {
+    let Place::Pool(pool, namespace) = place else { return };
+    let table = configuration[role].as_table_mut().unwrap();
+    table.remove("archip_dir");
+    table.remove("lock_dir");
+    for (key, value) in [("type", "radosd"), ("pool", pool), ("namespace", namespace), ("ceph_conf", conf)] {
+        table.insert(key.into(), value.into());
+    }
+}
