@@ -140,7 +140,7 @@ impl Locks {
                 description: String::new(),
             })),
         };
-        self.change(name, adopted).map(drop)
+        self.change(name, false, adopted).map(drop)
     }
 
     /// Who holds the lock. One that nobody ever took is free and has number 0.
