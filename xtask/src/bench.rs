@@ -4,6 +4,7 @@
 //! Whoever is compared takes turns: each load is run on one after the other, several rounds, and medians count.
 
 mod fio;
+pub(crate) mod goals;
 mod ipc;
 mod maps;
 mod original;

@@ -40,6 +40,9 @@ usage: cargo xtask TASK
   bench [--direct] [--rounds N] [--seconds N]
         figures, beside those of others in the same run
         --direct  everybody past the page cache; without it, everybody through it
+  bench --goals [--write] [--rounds N] [--seconds N]
+        every goal as a ratio, at least five rounds of each; takes about half an hour
+        --write   into docs/performance.md
   sim [--hours N] [--from SEED] | sim SEED
         the simulation for N hours (1), or of one seed, with every request
         --from  the first seed; without it, seeds that no earlier run had
@@ -115,10 +118,24 @@ fn demo(mut words: &[&str]) -> Result<bool> {
 
 fn bench(mut words: &[&str]) -> Result<bool> {
     let mut effort = bench::Effort::default();
+    let (mut has_goals, mut is_written) = (false, false);
     let number = |word: &str| word.parse().ok().filter(|number| (1..=1000).contains(number));
     loop {
         words = match words {
+            [] if has_goals => {
+                effort.rounds = effort.rounds.max(bench::goals::ROUNDS);
+                return bench::goals::run(effort, is_written).map(|()| true);
+            }
+            [] if is_written => bail!(Misused("--write needs --goals".into())),
             [] => return bench::run(effort).map(|()| true),
+            ["--goals", rest @ ..] => {
+                has_goals = true;
+                rest
+            }
+            ["--write", rest @ ..] => {
+                is_written = true;
+                rest
+            }
             ["--direct", rest @ ..] => {
                 effort.is_direct = true;
                 rest

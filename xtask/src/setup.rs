@@ -63,6 +63,8 @@ const NEEDS: &[Need] = &[
     need(Sign::Command("ceph-osd"), "ceph-osd", "a Ceph cluster: its disks", TEST_AND_BENCH),
     need(Sign::Command("ceph-mgr"), "ceph-mgr", "a Ceph cluster: watches quotas", TEST),
     need(Sign::Command("rados"), "ceph-common", "a Ceph cluster: its commands and librados", TEST_AND_BENCH),
+    need(Sign::Command("nbdfuse"), "libnbd-bin", "an NBD export as a file, to compare with", &[Task::Bench]),
+    need(Sign::Command("qemu-nbd"), "qemu-utils", "a server to compare with", &[Task::Bench]),
     need(
         Sign::Command("qemu-storage-daemon"),
         "qemu-system-common",

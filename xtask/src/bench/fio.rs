@@ -15,6 +15,14 @@ pub(super) struct Load {
     pub(super) is_write: bool,
     pub(super) block_bytes: u32,
     pub(super) depth: u32,
+    pub(super) pattern: Pattern,
+}
+
+/// In which order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pattern {
+    Random,
+    Sequential,
 }
 
 /// The loads of every table of volumes.
@@ -30,14 +38,15 @@ pub(super) const LOADS: [Load; 8] = [
 ];
 
 const fn load(is_write: bool, block_bytes: u32, depth: u32) -> Load {
-    Load { is_write, block_bytes, depth }
+    Load { is_write, block_bytes, depth, pattern: Pattern::Random }
 }
 
 impl Load {
     /// As rows of tables are headed.
     pub(super) fn name(self) -> String {
         let size = if self.block_bytes < 1 << 20 { "4 KiB" } else { "1 MiB" };
-        format!("{size} {}, depth {}", self.kind(), self.depth)
+        let order = if self.pattern == Pattern::Sequential { "sequential " } else { "" };
+        format!("{size} {order}{}, depth {}", self.kind(), self.depth)
     }
 
     pub(super) fn kind(self) -> &'static str {
@@ -49,6 +58,8 @@ impl Load {
 pub(super) enum Target<'a> {
     /// A file, past the page cache or not.
     File { path: &'a Path, is_direct: bool },
+    /// As many files as a store has objects for the same amount, past the page cache.
+    Objects { folder: &'a Path },
     /// An NBD export.
     Nbd(&'a str),
 }
@@ -56,13 +67,17 @@ pub(super) enum Target<'a> {
 /// Bytes that a load moves about in.
 pub(super) const AREA_BYTES: u64 = 256 << 20;
 
+/// Bytes of an object of a store.
+const OBJECT_BYTES: u64 = 4 << 20;
+
 /// Runs one load for some seconds.
 pub(super) fn run(target: &Target<'_>, load: Load, seconds: u32) -> Result<Figure> {
     let mut command = program("fio");
     command.args(["--name=load", "--output-format=json", "--time_based", "--randrepeat=1", "--norandommap"]);
     // From the submission on: what the page cache answers at once is complete when it is submitted.
     command.args(["--lat_percentiles=1", "--clat_percentiles=0"]);
-    command.arg(format!("--rw=rand{}", load.kind()));
+    let order = if load.pattern == Pattern::Random { "rand" } else { "" };
+    command.arg(format!("--rw={order}{}", load.kind()));
     command.arg(format!("--bs={}", load.block_bytes)).arg(format!("--iodepth={}", load.depth));
     command.arg(format!("--runtime={seconds}")).arg(format!("--size={AREA_BYTES}"));
     aim(&mut command, target);
@@ -83,6 +98,11 @@ fn aim(command: &mut Command, target: &Target<'_>) {
         Target::File { path, is_direct } => {
             command.arg("--ioengine=io_uring").arg(format!("--direct={}", u8::from(*is_direct)));
             command.arg("--filename").arg(path);
+        }
+        Target::Objects { folder } => {
+            command.args(["--ioengine=io_uring", "--direct=1", "--file_service_type=random:1"]);
+            command.arg("--directory").arg(folder);
+            command.arg(format!("--nrfiles={}", AREA_BYTES / OBJECT_BYTES));
         }
         Target::Nbd(uri) => {
             command.arg("--ioengine=nbd").arg(format!("--uri={uri}"));

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
+use super::goals::{Board, Wanted};
 use super::original;
 use super::series::{Figure, Series};
 use super::table::Table;
@@ -27,12 +28,7 @@ const ROWS: [(&str, &str, &str, &str); 4] = [
 ];
 
 pub(super) fn measure() -> Result<()> {
-    let mut command = cargo();
-    command.args(["bench", "--package", "xseg", "--locked", "--bench", "inbox"]);
-    println!("Running: {}", shown(&command));
-    let mut figures = BTreeMap::new();
-    let end = watch(&mut command, LIMIT, |line| figures.extend(parse(line)))?;
-    ensure!(matches!(end, End::Exited(true)), "the segment's benchmark failed; what it said stands above");
+    let figures = figures()?;
     let head = ["requests in shared memory", "xseg", "nothing but the wake-up", "original, elsewhere"];
     let mut table = Table::new("Requests and replies without data: a second, time of one", &head);
     for (row, ours, bare, original) in ROWS {
@@ -41,6 +37,32 @@ pub(super) fn measure() -> Result<()> {
     }
     print!("{}", table.text());
     Ok(())
+}
+
+/// The same as goals: at most so many times the bare wake-up, at least so many times the original's rate.
+pub(super) fn goals(board: &mut Board) -> Result<()> {
+    let figures = figures()?;
+    let figure = |name: &str| figures.get(name).with_context(|| format!("the benchmark gave no \"{name}\""));
+    for ((row, ours, bare, _), most) in ROWS.into_iter().zip([6.0, 1.5, 2.0]) {
+        let (us, them) = (figure(ours)?, figure(bare)?);
+        let ratio = us.time_us() / them.time_us();
+        board.line(row, &us.to_string(), bare, &them.to_string(), ratio, Wanted::AtMost(most));
+    }
+    let (row, ours, _, original) = ROWS[3];
+    let us = figure(ours)?;
+    let ratio = us.per_second() / original::PER_SECOND_AT_DEPTH;
+    board.line(row, &us.to_string(), "the original, elsewhere", original, ratio, Wanted::AtLeast(10.0));
+    Ok(())
+}
+
+fn figures() -> Result<BTreeMap<String, Series>> {
+    let mut command = cargo();
+    command.args(["bench", "--package", "xseg", "--locked", "--bench", "inbox"]);
+    println!("Running: {}", shown(&command));
+    let mut figures = BTreeMap::new();
+    let end = watch(&mut command, LIMIT, |line| figures.extend(parse(line)))?;
+    ensure!(matches!(end, End::Exited(true)), "the segment's benchmark failed; what it said stands above");
+    Ok(figures)
 }
 
 /// `name   median ns   best ns   a second`, the name being all before the last three words.

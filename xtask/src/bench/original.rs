@@ -9,6 +9,8 @@ use super::fio::Load;
 pub(super) const SPINNING: &str = "240 k/s, 2.4 us";
 pub(super) const SLEEPING: &str = "20 k/s, 47 us";
 pub(super) const SHARING_A_CORE: &str = "740/s, 1.4 ms";
+/// The same as a number.
+pub(super) const PER_SECOND_AT_DEPTH: f64 = 320e3;
 pub(super) const RATE_AT_DEPTH: &str = "320 k/s (depth 64)";
 
 /// A store on ext4, which synced every write: past the page cache with sleeping peers, else with spinning ones.

@@ -22,6 +22,16 @@ impl Series {
         self.figures.push(figure);
     }
 
+    /// Median rate; 0 if none was measured.
+    pub(super) fn per_second(&self) -> f64 {
+        self.middle(|figure| figure.per_second).unwrap_or(0.0)
+    }
+
+    /// Median time of one operation, in microseconds; 0 if nothing was measured.
+    pub(super) fn time_us(&self) -> f64 {
+        self.middle(|figure| figure.median_us).unwrap_or(0.0)
+    }
+
     fn middle(&self, of: impl Fn(&Figure) -> f64) -> Option<f64> {
         let mut values: Vec<f64> = self.figures.iter().map(of).collect();
         values.sort_by(f64::total_cmp);

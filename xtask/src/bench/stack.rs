@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::fio::{AREA_BYTES, Load};
+use super::fio::{AREA_BYTES, Load, Pattern};
 use super::series::Figure;
 use super::server::Server;
 use crate::process::{output, program, succeeds};
@@ -57,7 +57,17 @@ impl Stack {
             "--depth",
             &load.depth.to_string(),
         ]);
+        command.args(["--pattern", if load.pattern == Pattern::Random { "rand" } else { "seq" }]);
         command.args(["--write-percent", if load.is_write { "100" } else { "0" }]);
+        parse(&output(&mut command)?, load)
+    }
+
+    /// Some writes of 4 KiB, few enough that most blocks get one at most.
+    pub(super) fn few_writes(&self, volume: &str, seed: u32) -> Result<Figure> {
+        let mut command = self.command("archipelago");
+        command.args(["bench", volume, "--json", "--block-size", "4K", "--write-percent", "100"]);
+        command.args(["--amount", "96K", "--seed", &seed.to_string()]);
+        let load = Load { is_write: true, block_bytes: 4 << 10, depth: 1, pattern: Pattern::Random };
         parse(&output(&mut command)?, load)
     }
 
@@ -82,6 +92,8 @@ pub(super) enum Inside<'a> {
     Volume(&'a str),
     /// A store, without volumes: the role that serves it.
     Store(&'a str),
+    /// A role that is asked to do nothing.
+    Ping(&'a str),
 }
 
 impl<'a> Inside<'a> {
@@ -89,6 +101,7 @@ impl<'a> Inside<'a> {
         match self {
             Inside::Volume(name) => vec![name],
             Inside::Store(role) => vec!["--store", role],
+            Inside::Ping(role) => vec!["--ping", role],
         }
     }
 }
@@ -114,7 +127,7 @@ mod tests {
 
     const REPORT: &str =
         r#"{"failed": 0, "operations": {"read": {"per_second": 90000.0, "latency": {"p50_us": 10.5}}}}"#;
-    const READ: Load = Load { is_write: false, block_bytes: 4096, depth: 1 };
+    const READ: Load = Load { is_write: false, block_bytes: 4096, depth: 1, pattern: Pattern::Random };
 
     #[test]
     fn the_operation_that_was_asked_for_is_read() {

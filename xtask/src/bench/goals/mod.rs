@@ -1,0 +1,82 @@
+//! What we want to reach, each line as a ratio of two that take turns in one run.
+
+mod goal;
+mod life;
+mod maps;
+mod processes;
+mod served;
+mod stores;
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+pub(in crate::bench) use self::goal::{Board, Wanted};
+use super::stack::Stack;
+use super::{Effort, Folder, build, ipc, machine};
+use crate::process::{root, shown};
+use crate::setup::{self, Task};
+
+/// Where the table stands, between these lines.
+const PAGE: &str = "docs/performance.md";
+const BEGIN: &str = "<!-- begin: cargo xtask bench --goals --write -->";
+const END: &str = "<!-- end -->";
+
+/// Fewest rounds of which a median says something.
+pub(crate) const ROUNDS: u32 = 5;
+
+/// Measures every goal, prints the table, and writes it into its page if that is wanted.
+pub(crate) fn run(effort: Effort, is_written: bool) -> Result<()> {
+    setup::prepare(Task::Bench);
+    let programs = build()?;
+    let folder = Folder::new()?;
+    let mut board = Board::default();
+    board.section("Requests without data");
+    ipc::goals(&mut board)?;
+    {
+        let stack = Stack::start(&programs, &folder.0.join("stack"), true)?;
+        stores::measure(&mut board, &stack, &folder.0, effort)?;
+    }
+    {
+        let stack = Stack::start(&programs, &folder.0.join("served"), false)?;
+        served::measure(&mut board, &stack, &folder.0, effort)?;
+        maps::first_writes(&mut board, &stack, effort)?;
+    }
+    maps::measure(&mut board, &programs, &folder.0.join("maps"), effort)?;
+    life::measure(&mut board, &programs, &folder.0.join("life"), effort)?;
+    let text = format!(
+        "{}\n\nMedians of {} rounds of {} s each, ours and theirs in turns.\n{}",
+        machine(),
+        effort.rounds,
+        effort.seconds,
+        board.text()
+    );
+    println!("\n{text}");
+    if is_written { write(&root().join(PAGE), &text) } else { Ok(()) }
+}
+
+/// Puts the table in the place of the one before.
+fn write(page: &Path, table: &str) -> Result<()> {
+    let text = std::fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
+    let (head, rest) = text.split_once(BEGIN).with_context(|| format!("{PAGE} has no line {BEGIN}"))?;
+    let (_, tail) = rest.split_once(END).with_context(|| format!("{PAGE} has no line {END}"))?;
+    std::fs::write(page, format!("{head}{BEGIN}\n{table}\n{END}{tail}"))
+        .with_context(|| format!("cannot write {}", page.display()))?;
+    println!("written: {PAGE}");
+    Ok(())
+}
+
+/// A program that is missing leaves its lines out, and says so.
+fn is_there(name: &str) -> bool {
+    let found = crate::process::find(name);
+    if found.is_none() {
+        println!("skipped: what {name} gives: missing tool: {name}");
+    }
+    found.is_some()
+}
+
+/// Runs a command that must succeed.
+fn must(command: &mut std::process::Command) -> Result<String> {
+    let line = shown(command);
+    crate::process::output(command).with_context(|| format!("cannot go on without: {line}"))
+}
