@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod blockers;
+mod checks;
 mod clones;
 mod commands;
 mod legacy;

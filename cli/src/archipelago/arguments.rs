@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Gc(Gc),
     /// Compare what is at rest with its checksums, and make those that are missing; 1 if something is damaged
     Scrub(Scrub),
+    /// Look at maps, blocks, locks and names, and say what is wrong with them; 1 if something is
+    Fsck(Fsck),
     /// Measure a volume, a store or a role from inside the segment, and verify what it holds
     Bench(Bench),
     /// Print what the stack measured, in the text format that Prometheus reads
@@ -117,6 +119,20 @@ pub(crate) struct Gc {
     /// Only say what would be deleted
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `archipelago fsck`
+#[derive(Debug, Args)]
+#[command(after_help = "Exit status: 0 clean, 1 something was found, 2 not done.")]
+pub(crate) struct Fsck {
+    /// Only these volumes and snapshots; all if none is given
+    #[arg(value_name = "VOLUME")]
+    pub(crate) volumes: Vec<String>,
+    /// Mend what can lose nothing; all else is only named
+    #[arg(long)]
+    pub(crate) repair: bool,
     #[command(flatten)]
     pub(crate) output: Output,
 }
@@ -206,6 +222,8 @@ mod tests {
             "archipelago run -c x.toml",
             "archipelago check",
             "archipelago gc --dry-run",
+            "archipelago fsck",
+            "archipelago fsck volume1 volume2 --repair --json",
             "archipelago metrics",
             "archipelago top --once -i 0.5",
             "archipelago scrub --role blockerb --rate 100MiB --restart --json",

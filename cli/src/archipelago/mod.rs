@@ -4,6 +4,7 @@ pub(crate) mod arguments;
 mod bench;
 mod collect;
 mod configure;
+mod fsck;
 mod lifecycle;
 mod measure;
 mod scrub;
@@ -46,6 +47,7 @@ fn run(typed: Archipelago) -> anyhow::Result<ExitCode> {
         Command::Status(status) => status::run(&own(file)?, status.role.as_deref(), status.output),
         Command::Check(output) => configure::check(file, output),
         Command::Bench(wanted) => bench::run(&load(file)?, &wanted),
+        Command::Fsck(wanted) => Ok(fsck::run(file, &wanted)),
         Command::Scrub(wanted) => Ok(scrub::run(file, &wanted)),
         Command::Gc(gc) => collect::run(&load(file)?, &gc).map(done),
         Command::Metrics => measure::run(&load(file)?).map(done),

@@ -99,7 +99,7 @@ fn is_protected_by(root: &Root, name: &ParsedName) -> bool {
 }
 
 /// The longest identity of an owner in a lock file of the original, in bytes.
-const LOCK_BYTES_MAX: u64 = 256;
+pub(crate) const LOCK_BYTES_MAX: u64 = 256;
 
 /// What lies under a name of the map store.
 enum Looked {

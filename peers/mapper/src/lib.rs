@@ -18,6 +18,8 @@ use xseg::{PortNumber, Reserve, Segment};
 
 mod asked;
 mod census;
+mod check;
+mod check_root;
 mod collect;
 mod commit;
 mod config;
@@ -26,6 +28,7 @@ mod delete;
 mod differences;
 mod entries;
 mod failure;
+mod findings;
 mod hash;
 mod info;
 mod intents;

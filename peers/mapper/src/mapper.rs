@@ -42,6 +42,8 @@ impl Mapper {
             breath: RefCell::default(),
             collecting: Gate::default(),
             collection: RefCell::default(),
+            checking: Gate::default(),
+            checks: RefCell::default(),
             original_piece: RefCell::default(),
             missing: RefCell::default(),
             stopping: Signal::default(),

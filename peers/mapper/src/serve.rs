@@ -30,6 +30,7 @@ impl Service {
         match asked.op {
             Op::List => return self.list(asked).await,
             Op::Collect => return self.collect(asked).await,
+            Op::Check => return self.check(asked).await,
             Op::Info => return self.info(asked).await,
             _ => {}
         }

@@ -7,7 +7,7 @@ use protocol::{ErrorKind, Failure};
 use volume::{BootId, ObjectName};
 
 use crate::{
-    collect,
+    check, collect,
     loading::Found,
     original_blocks,
     parallel::Signal,
@@ -28,6 +28,9 @@ pub(crate) struct Service {
     /// One collection at a time.
     pub(crate) collecting: Gate,
     pub(crate) collection: collect::Kept,
+    /// One check at a time.
+    pub(crate) checking: Gate,
+    pub(crate) checks: check::Kept,
     pub(crate) original_piece: original_blocks::Kept,
     /// The node or map of the original that a collection last looked for in vain.
     pub(crate) missing: RefCell<Option<volume::ObjectName>>,

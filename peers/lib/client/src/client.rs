@@ -231,14 +231,6 @@ impl Client {
         self.order(self.stack.vlmc_port(volume), Op::Delete, volume, Flags::empty(), &[])
     }
 
-    /// Removes a volume, even one whose map cannot be read.
-    ///
-    /// # Errors
-    /// `NotFound`, `Busy`.
-    pub fn remove_unreadable(&mut self, volume: &str) -> Result<(), Failure> {
-        self.order(self.stack.vlmc_port(volume), Op::Delete, volume, Flags::FORCE, &[])
-    }
-
     /// Gives a volume another name.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 //!
 //! Every error is a [`Failure`]: its kind to act on, its message to show.
 
+mod check;
 mod client;
 mod control;
 mod data;

@@ -13,10 +13,10 @@ mod status;
 
 pub use flags::Flags;
 pub use message::{
-    Acquire, Attach, Attached, AttachedList, BlockList, BlockSource, Clone, Collected, Compare, Copy,
-    Damaged, Differences, Entries, Entry, Extent, Extents, Granted, Hashed, List, Listed, ListedVolume,
-    ListedVolumes, LockInfo, Malformed, Message, Release, Renamed, Resize, Scrub, Scrubbed, Shape, Snapshot,
-    VolumeInfo, VolumeKind,
+    Acquire, Attach, Attached, AttachedList, BlockList, BlockSource, Checked, Clone, Collected, Compare,
+    Copy, Damaged, Differences, Entries, Entry, Extent, Extents, Finding, Granted, Hashed, List, Listed,
+    ListedVolume, ListedVolumes, LockInfo, Malformed, Message, Release, Renamed, Resize, Scrub, Scrubbed,
+    Severity, Shape, Snapshot, VolumeInfo, VolumeKind,
 };
 pub use operation::Op;
 pub use status::{Failure, Status};

@@ -257,6 +257,36 @@ messages! {
         /// Why blocks of the original were left alone, if they were; at the end.
         spared: Option<String>,
     }
+    /// Result of check (one step of looking at volumes), in the buffer.
+    Checked {
+        /// What is wrong.
+        findings: Vec<Finding>,
+        /// Objects looked at.
+        seen: u64,
+        /// Where to go on; none when done.
+        resume: Option<Vec<u8>>,
+    }
+    /// Something that is wrong with a volume, or was.
+    Finding {
+        /// What it is, in a word that stays the same.
+        kind: String,
+        /// How bad it is.
+        severity: Severity,
+        /// The volume, or what lies where one would be.
+        volume: String,
+        /// The object that is wrong.
+        object: String,
+        /// The first block that it is about, if it is about blocks.
+        first_block: Option<u64>,
+        /// How many blocks from there.
+        block_count: u64,
+        /// For people: what is wrong.
+        text: String,
+        /// For people: what to do next.
+        next: String,
+        /// Whether it was mended.
+        is_mended: bool,
+    }
     /// Argument of scrub: one step of looking at everything that is at rest in a store.
     Scrub {
         /// Begin anew instead of going on where the last step of anybody ended.
@@ -296,6 +326,18 @@ messages! {
         /// Whether the disk failed to give it at all.
         is_unreadable: bool,
     }
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Nothing is lost; it mends itself.
+    Notice,
+    /// Somebody should look at it.
+    Warning,
+    /// Something cannot be read, or may be lost.
+    Error,
 }
 
 /// A volume that is written, or a frozen one.

@@ -40,11 +40,12 @@ pub enum Op {
     Detach = 32,
     Attached = 33,
     Scrub = 34,
+    Check = 35,
 }
 
 impl Op {
     /// Every operation, in the order of its number.
-    pub const ALL: [Op; 35] = [
+    pub const ALL: [Op; 36] = [
         Op::Ping,
         Op::Read,
         Op::Write,
@@ -80,6 +81,7 @@ impl Op {
         Op::Detach,
         Op::Attached,
         Op::Scrub,
+        Op::Check,
     ];
 
     /// The operation with this number, if there is one.
@@ -130,6 +132,7 @@ impl Op {
             Op::Detach => "detach",
             Op::Attached => "attached",
             Op::Scrub => "scrub",
+            Op::Check => "check",
         }
     }
 }
@@ -144,6 +147,6 @@ mod tests {
             assert_eq!(usize::from(op.number()), position, "{}", op.name());
             assert_eq!(Op::from_number(op.number()), Some(*op));
         }
-        assert_eq!(Op::from_number(35), None);
+        assert_eq!(Op::from_number(36), None);
     }
 }

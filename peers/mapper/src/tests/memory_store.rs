@@ -129,6 +129,15 @@ impl World {
         self.state().maps.insert(name.as_bytes().to_vec(), object);
     }
 
+    pub(crate) fn map(&self, name: &str) -> Option<Vec<u8>> {
+        self.state().maps.get(name.as_bytes()).and_then(|object| object.now.clone())
+    }
+
+    /// What a bad disk did.
+    pub(crate) fn remove_block(&self, name: &str) {
+        self.state().blocks.remove(name.as_bytes());
+    }
+
     /// What a bad disk did.
     pub(crate) fn remove_map(&self, name: &str) {
         self.state().maps.remove(name.as_bytes());

@@ -1,6 +1,7 @@
 //! Whole flows, against stores in memory.
 
 mod beside;
+mod checking;
 mod collecting;
 mod crashes;
 mod flows;

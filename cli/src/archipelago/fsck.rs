@@ -1,0 +1,192 @@
+//! `archipelago fsck`: has the mapper look at maps, blocks, locks and names, step by step.
+
+use std::{collections::BTreeSet, path::Path, process::ExitCode};
+
+use client::Client;
+use indicatif::{ProgressBar, ProgressStyle};
+use protocol::{Finding, Severity};
+use serde::Serialize;
+
+use super::{arguments::Fsck, load};
+use crate::{
+    failure::{Failed, tell},
+    output::{self, printable},
+    supervision::reach,
+};
+
+/// What is tried, for errors.
+const ACTION: &str = "check";
+/// What stands for all volumes.
+const ALL: &str = "*";
+/// Steps without moving on: each looks at a node at least, so that only a mapper that is lost takes more.
+const STEPS_HERE_MAX: u32 = 1 << 30;
+/// Misused, or not done: what `--help` says.
+const NOT_DONE: u8 = 2;
+
+/// What a check found.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    seen: u64,
+    findings: Vec<Line>,
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Line {
+    kind: String,
+    severity: Severity,
+    volume: String,
+    object: String,
+    first_block: Option<u64>,
+    block_count: u64,
+    text: String,
+    next: String,
+    is_mended: bool,
+}
+
+/// Checks and reports; its exit status is its own, so that a timer tells damage from a stack that is down.
+pub(super) fn run(file: &Path, wanted: &Fsck) -> ExitCode {
+    match check(file, wanted) {
+        Ok(report) if report.findings.is_empty() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            tell("archipelago", &error);
+            ExitCode::from(NOT_DONE)
+        }
+    }
+}
+
+fn check(file: &Path, wanted: &Fsck) -> anyhow::Result<Report> {
+    let configuration = load(file)?;
+    let stack = reach::join(&configuration)?;
+    reach::await_served(&configuration, &stack, &[stack.mapper])?;
+    let mut client = Client::connect(&stack).map_err(|failure| Failed::by_peer(ACTION, &failure))?;
+    // Draws nothing where standard error is no terminal.
+    let progress = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+        progress.set_style(style);
+    }
+    let all = [ALL.to_owned()];
+    let volumes = if wanted.volumes.is_empty() { &all[..] } else { &wanted.volumes };
+    let mut report = Report::default();
+    let mut told = BTreeSet::new();
+    for volume in volumes {
+        check_volume(&mut client, volume, wanted.repair, &mut |step| {
+            report.seen += step.seen;
+            // What was begun again is told again.
+            let lines = step.findings.into_iter().filter(|found| {
+                told.insert((
+                    found.kind.clone(),
+                    found.volume.clone(),
+                    found.object.clone(),
+                    found.first_block,
+                ))
+            });
+            report.findings.extend(lines.map(Line::from));
+            progress.set_message(report.summary());
+            progress.tick();
+        })?;
+    }
+    progress.finish_and_clear();
+    if wanted.output.json {
+        output::print_json(&report)?;
+    } else {
+        output::print(&report.text())?;
+    }
+    Ok(report)
+}
+
+/// All steps of one volume, or of all.
+fn check_volume(
+    client: &mut Client,
+    volume: &str,
+    repairs: bool,
+    took: &mut impl FnMut(protocol::Checked),
+) -> anyhow::Result<()> {
+    let action = if volume == ALL { ACTION.to_owned() } else { format!("check {volume}") };
+    let (mut resume, mut steps_here) = (Vec::new(), 0_u32);
+    loop {
+        let mut step = client
+            .check(volume, &resume, repairs)
+            .map_err(|failure| Failed::by_peer(action.clone(), &failure))?;
+        let next = step.resume.take();
+        took(step);
+        match next {
+            None => return Ok(()),
+            Some(next) if next == resume => {
+                steps_here += 1;
+                if steps_here > STEPS_HERE_MAX {
+                    return Err(Failed::new(action, "the mapper makes no progress").into());
+                }
+            }
+            Some(next) => (resume, steps_here) = (next, 0),
+        }
+    }
+}
+
+impl From<Finding> for Line {
+    fn from(found: Finding) -> Line {
+        let Finding { kind, severity, volume, object, first_block, block_count, text, next, is_mended } =
+            found;
+        Line { kind, severity, volume, object, first_block, block_count, text, next, is_mended }
+    }
+}
+
+impl Report {
+    fn summary(&self) -> String {
+        let count = self.findings.len();
+        let mended = self.findings.iter().filter(|line| line.is_mended).count();
+        let tail = if mended > 0 { format!(", {mended} mended") } else { String::new() };
+        format!("{} objects looked at, {count} findings{tail}", self.seen)
+    }
+
+    fn text(&self) -> String {
+        let lines: String = self.findings.iter().map(Line::text).collect();
+        format!("{lines}{}\n", self.summary())
+    }
+}
+
+impl Line {
+    fn text(&self) -> String {
+        let severity = match self.severity {
+            Severity::Notice => "notice",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        };
+        let blocks = match self.first_block {
+            Some(first) if self.block_count > 1 => {
+                format!(", blocks {first} to {}", first.saturating_add(self.block_count - 1))
+            }
+            Some(first) => format!(", block {first}"),
+            None => String::new(),
+        };
+        let object = if self.object == self.volume { String::new() } else { format!(" ({})", self.object) };
+        let next = if self.is_mended { "mended".to_owned() } else { format!("next: {}", self.next) };
+        let Line { kind, volume, text, .. } = self;
+        let shown = printable(&format!("{severity}: {kind}: {volume}{blocks}{object}: {text}")).to_string();
+        format!("{shown}\n  {}\n", printable(&next))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_says_where_it_is_and_what_to_do() {
+        let line = Line {
+            kind: "block-missing".to_owned(),
+            severity: Severity::Error,
+            volume: "volume1".to_owned(),
+            object: "b.1".to_owned(),
+            first_block: Some(2),
+            block_count: 3,
+            text: "gone".to_owned(),
+            next: "look".to_owned(),
+            is_mended: false,
+        };
+        assert_eq!(line.text(), "error: block-missing: volume1, blocks 2 to 4 (b.1): gone\n  next: look\n");
+        let whole = Line { object: "volume1".to_owned(), first_block: None, is_mended: true, ..line };
+        assert_eq!(whole.text(), "error: block-missing: volume1: gone\n  mended\n");
+    }
+}

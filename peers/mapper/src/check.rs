@@ -1,0 +1,398 @@
+//! Check: whether what is at rest is whole, while volumes are in use.
+//!
+//! A check goes over the names of the map store in order; of each volume it looks at the root, the lock and the logs, walks
+//! its tree, and asks for each block. A step does a bounded amount of that, and deletes nothing. What looks wrong counts only
+//! if the root is still the same afterwards: whoever deletes something that a root leads to has replaced the root before.
+
+use std::{
+    cell::RefCell,
+    collections::{HashSet, VecDeque},
+};
+
+use protocol::{Checked, ErrorKind, Failure, Finding, Flags, List, Message};
+use volume::{FANOUT, Header, LeafBlocks, LegacyMap, NodeKey, ObjectName, ParsedName, ROOT_BYTES, Walk};
+
+use crate::{
+    asked::{Answer, Asked},
+    failure::{InVolume, invalid, no_volume},
+    findings::{self, Findings},
+    kinds::key_of,
+    listing::after_page,
+    loading::{FORMER_PREFIX, former_name},
+    marks::Key,
+    parallel,
+    service::Service,
+    store_calls::{Place, Stores},
+};
+
+/// Nodes and roots that are looked at in one step, each with its blocks.
+const STEP_WORK: u32 = if cfg!(test) { 3 } else { 16 };
+/// Most nodes remembered as whole, so that what snapshots share is looked at once: 24 bytes each.
+const WHOLE_MAX: usize = 1 << 20;
+/// How often a volume whose root was replaced meanwhile is begun again. What was seen to be whole is passed over.
+const ATTEMPTS_MAX: u32 = 1000;
+/// Most checks that are kept between their steps; beyond, the one that was not asked for longest begins its volume again.
+const KEPT_MAX: usize = 4;
+/// Bytes of the number that resume points begin with.
+const ID_BYTES: usize = 8;
+/// What follows in them: the volume after it is to be looked at; or it has been.
+const AT: u8 = b'@';
+const AFTER: u8 = b'>';
+
+/// A check that is under way. Lost with its mapper; the next one goes on at the same volume.
+#[derive(Default)]
+pub(crate) struct Check {
+    /// In all its resume points, so that checks beside each other keep their places.
+    id: [u8; ID_BYTES],
+    point: Vec<u8>,
+    /// Names that were listed and not looked at.
+    ahead: VecDeque<Vec<u8>>,
+    volume: Option<Tree>,
+    whole: HashSet<Key>,
+}
+
+/// A volume that is being looked at.
+struct Tree {
+    name: ObjectName,
+    /// Where it is in the list: under its former name, perhaps.
+    listed: Vec<u8>,
+    /// The object of its header, and what it says.
+    object: ObjectName,
+    header: Vec<u8>,
+    block_size: u64,
+    rest: Rest,
+    attempts: u32,
+}
+
+/// What of it is still to be looked at.
+enum Rest {
+    Nodes(Walk),
+    /// The next leaf.
+    Tables(Box<LegacyMap>, u64),
+}
+
+/// Kept between steps.
+pub(crate) type Kept = RefCell<VecDeque<Check>>;
+
+impl Service {
+    /// One step: of one volume, or of all if the target is `*`. With the flag `FORCE` what can lose nothing is mended.
+    pub(crate) async fn check(&self, asked: &Asked) -> Result<Answer, Failure> {
+        let argument: List = asked.argument()?;
+        let _one = self.checking.enter().await;
+        let only = (asked.name.as_str() != "*").then_some(&asked.name);
+        let mut check = self.kept_check(&argument.after)?;
+        let mut findings = Findings::new(asked.flags.contains(Flags::FORCE));
+        for _ in 0..STEP_WORK {
+            let point = std::mem::take(&mut check.point);
+            match self.check_some(&mut check, &point, only, &mut findings).await? {
+                Some(next) => check.point = next,
+                None => break,
+            }
+            if findings.is_full() {
+                break;
+            }
+        }
+        let Findings { found, seen, .. } = findings;
+        let resume = (!check.point.is_empty()).then(|| [&check.id[..], &check.point].concat());
+        if resume.is_some() {
+            let mut kept = self.checks.borrow_mut();
+            kept.truncate(KEPT_MAX - 1);
+            kept.push_front(check);
+        }
+        Ok(Answer::Buffer(Checked { findings: found, seen, resume }.encode()))
+    }
+
+    /// The check that a resume point is of: a new one if it is empty.
+    fn kept_check(&self, resume: &[u8]) -> Result<Check, Failure> {
+        if resume.is_empty() {
+            let id = self.tasks.effects().random().to_le_bytes();
+            return Ok(Check { id, ..Check::default() });
+        }
+        let parts = resume.split_first_chunk::<ID_BYTES>().filter(|(_, point)| !point.is_empty());
+        let (id, point) = parts.ok_or_else(|| invalid("this is no point at which a check goes on"))?;
+        let mut kept = self.checks.borrow_mut();
+        let at = kept.iter().position(|kept| kept.id == *id && kept.point == point);
+        let lost = || Check { id: *id, point: point.to_vec(), ..Check::default() };
+        Ok(at.and_then(|at| kept.remove(at)).unwrap_or_else(lost))
+    }
+
+    /// A root, or a node, from `point` on. Where to go on; none at the end.
+    async fn check_some(
+        &self,
+        check: &mut Check,
+        point: &[u8],
+        only: Option<&ObjectName>,
+        findings: &mut Findings,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        if check.volume.as_ref().is_some_and(|tree| at(AT, &tree.listed) == point) {
+            return self.check_tree(check, only, findings).await;
+        }
+        check.volume = None;
+        let name = match (point.split_first(), only) {
+            (Some((&AT, name)), _) => name.to_vec(),
+            (None, Some(only)) => only.as_bytes().to_vec(),
+            (Some((&AFTER, _)), Some(_)) => return Ok(None),
+            (Some((&AFTER, last)), None) => match self.next_name(check, last).await? {
+                Some(name) => name,
+                None => return Ok(None),
+            },
+            (None, None) => match self.next_name(check, b"").await? {
+                Some(name) => name,
+                None => return Ok(None),
+            },
+            (Some(_), _) => return Err(invalid("this is no point at which a check goes on")),
+        };
+        findings.seen += 1;
+        let is_there = self.check_name(check, &name, 0, findings).await?;
+        if let (Some(only), false) = (only, is_there) {
+            return Err(no_volume(only));
+        }
+        Ok(Some(at(if check.volume.is_some() { AT } else { AFTER }, &name)))
+    }
+
+    /// The next name that may be a volume's.
+    async fn next_name(&self, check: &mut Check, last: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
+        let mut after = last.to_vec();
+        loop {
+            while let Some(name) = check.ahead.pop_front() {
+                if name.as_slice() > last {
+                    return Ok(Some(name));
+                }
+            }
+            let page = self.stores.list(Place::Maps, &[], &after).await?;
+            let Some(end) = page.names.last() else { return Ok(None) };
+            after = after_page(end);
+            let is_whole_name = |name: &Vec<u8>| {
+                std::str::from_utf8(name).map_or(true, |name| ParsedName::parse(name) == ParsedName::Other)
+            };
+            check.ahead = page.names.into_iter().filter(is_whole_name).collect();
+            if check.ahead.is_empty() && !page.more {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Looks at what lies under a name; if it has a tree, that follows. Whether there is anything but a tombstone.
+    async fn check_name(
+        &self,
+        check: &mut Check,
+        listed: &[u8],
+        attempts: u32,
+        findings: &mut Findings,
+    ) -> Result<bool, Failure> {
+        let proper = std::str::from_utf8(listed).map(|name| name.strip_prefix(FORMER_PREFIX).unwrap_or(name));
+        let Some(name) = proper.ok().and_then(ObjectName::new) else {
+            findings.strange_name(listed);
+            return Ok(true);
+        };
+        let Some((object, header)) = self.stores.header_bytes(&name).await? else { return Ok(false) };
+        let decoded = match Header::decode(&object, &header, None) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                let size = self.stores.size(Place::Maps, &object).await.unwrap_or(0);
+                findings.unreadable_map(&object, &header, size, &error);
+                return Ok(true);
+            }
+        };
+        let root = match &decoded {
+            Header::Root(root) => root,
+            Header::Legacy(map) => &map.root,
+        };
+        if !root.state.is_live() {
+            return Ok(false);
+        }
+        if self.check_root(&name, root, findings).await? {
+            let block_size = u64::from(root.block_size);
+            let rest = match decoded {
+                Header::Root(root) => Rest::Nodes(Walk::new(&root)),
+                Header::Legacy(map) => Rest::Tables(Box::new(map), 0),
+            };
+            let listed = listed.to_vec();
+            check.volume = Some(Tree { name, listed, object, header, block_size, rest, attempts });
+        }
+        Ok(true)
+    }
+
+    /// Looks at one more node of a volume's tree.
+    async fn check_tree(
+        &self,
+        check: &mut Check,
+        only: Option<&ObjectName>,
+        findings: &mut Findings,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(mut tree) = check.volume.take() else { return Ok(None) };
+        let (here, after) = (at(AT, &tree.listed), at(AFTER, &tree.listed));
+        let wrong = match tree.next(&self.stores, &mut check.whole, findings).await? {
+            Looked::End => return Ok(only.is_none().then_some(after)),
+            Looked::Whole => Vec::new(),
+            Looked::Wrong(wrong) => wrong,
+        };
+        if !wrong.is_empty() && !self.stores.is_still(&tree).await? {
+            // Its root was replaced since: what was missing may be what the new one does not name.
+            if tree.attempts == ATTEMPTS_MAX {
+                findings.too_busy(&tree.name);
+                return Ok(Some(after));
+            }
+            self.check_name(check, &tree.listed, tree.attempts + 1, findings).await?;
+            return Ok(Some(if check.volume.is_some() { here } else { after }));
+        }
+        wrong.into_iter().for_each(|wrong| findings.add(wrong));
+        check.volume = Some(tree);
+        Ok(Some(here))
+    }
+}
+
+fn at(kind: u8, name: &[u8]) -> Vec<u8> {
+    [&[kind], name].concat()
+}
+
+/// What one look at a tree came to.
+enum Looked {
+    Whole,
+    Wrong(Vec<Finding>),
+    End,
+}
+
+impl Tree {
+    async fn next(
+        &mut self,
+        stores: &Stores,
+        whole: &mut HashSet<Key>,
+        findings: &mut Findings,
+    ) -> Result<Looked, Failure> {
+        let Tree { name, block_size, rest, .. } = self;
+        match rest {
+            Rest::Nodes(walk) => {
+                let Some(node) = walk.next_node() else { return Ok(Looked::End) };
+                let object = node.name();
+                let key = object.as_ref().and_then(|object| key_of(&ParsedName::parse(object.as_str())));
+                let is_whole = key.is_some_and(|key| whole.contains(&key));
+                let Some(object) = object.filter(|_| !is_whole) else {
+                    walk.skip();
+                    return Ok(Looked::Whole);
+                };
+                findings.seen += 1;
+                let read = stores.read_whole(&object).await;
+                let leaf = match read.and_then(|bytes| walk.load(&bytes).in_volume(name)) {
+                    Ok(leaf) => leaf,
+                    Err(failure) => {
+                        walk.skip();
+                        return wrong_node(name, &object, blocks_below(&node), &failure);
+                    }
+                };
+                // An inner node says nothing of those below it.
+                let Some(leaf) = leaf else { return Ok(Looked::Whole) };
+                let wrong = stores.wrong_blocks(name, &leaf, *block_size, findings).await?;
+                if let Some(key) = key.filter(|_| wrong.is_empty() && whole.len() < WHOLE_MAX) {
+                    whole.insert(key);
+                }
+                Ok(Looked::Wrong(wrong))
+            }
+            Rest::Tables(map, index) => {
+                let at = *index;
+                if at >= map.leaf_count() {
+                    return Ok(Looked::End);
+                }
+                *index += 1;
+                findings.seen += 1;
+                let reads = map.reads(at);
+                let read = stores.read_ranges(&reads).await;
+                match read.and_then(|bytes| map.decode_leaf(at, &bytes).in_volume(name)) {
+                    Ok(leaf) => {
+                        let leaf = LeafBlocks::new(at, leaf);
+                        Ok(Looked::Wrong(stores.wrong_blocks(name, &leaf, *block_size, findings).await?))
+                    }
+                    Err(failure) => {
+                        let table = reads.first().map_or(&map.name, |range| &range.name);
+                        let blocks = map.leaf_blocks(at);
+                        wrong_node(name, table, (blocks.start.0, blocks.end.0 - blocks.start.0), &failure)
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The first block below a node, and how many there may be.
+fn blocks_below(node: &NodeKey) -> (u64, u64) {
+    let count = (0..node.level).fold(FANOUT as u64, |count, _| count.saturating_mul(FANOUT as u64));
+    (node.index.saturating_mul(count), count)
+}
+
+/// A node or table that is not what its parent says; or why that cannot be told.
+fn wrong_node(
+    volume: &ObjectName,
+    object: &ObjectName,
+    blocks: (u64, u64),
+    failure: &Failure,
+) -> Result<Looked, Failure> {
+    match failure.kind {
+        ErrorKind::NotFound | ErrorKind::Corrupt => {
+            Ok(Looked::Wrong(vec![findings::wrong_node(volume, object, blocks, failure)]))
+        }
+        _ => Err(failure.clone()),
+    }
+}
+
+impl Stores {
+    /// The object of a volume's header and its first bytes, under its proper name or its former one.
+    async fn header_bytes(&self, name: &ObjectName) -> Result<Option<(ObjectName, Vec<u8>)>, Failure> {
+        let length = u64::try_from(ROOT_BYTES).unwrap_or(0);
+        match self.read(name, 0, length).await {
+            Ok(bytes) => Ok(Some((name.clone(), bytes))),
+            Err(failure) if failure.kind == ErrorKind::NotFound => match former_name(name) {
+                None => Ok(None),
+                Some(former) => match self.read(&former, 0, length).await {
+                    Ok(bytes) => Ok(Some((former, bytes))),
+                    Err(failure) if failure.kind == ErrorKind::NotFound => Ok(None),
+                    Err(failure) => Err(failure),
+                },
+            },
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Whether the header is the one that the look began with.
+    async fn is_still(&self, tree: &Tree) -> Result<bool, Failure> {
+        let length = u64::try_from(tree.header.len()).unwrap_or(0);
+        match self.read(&tree.object, 0, length).await {
+            Ok(bytes) => Ok(bytes == tree.header),
+            Err(failure) if failure.kind == ErrorKind::NotFound => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// What is wrong with the blocks of a leaf.
+    async fn wrong_blocks(
+        &self,
+        volume: &ObjectName,
+        leaf: &LeafBlocks,
+        block_size: u64,
+        findings: &mut Findings,
+    ) -> Result<Vec<Finding>, Failure> {
+        let (missing, long) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+        let (missing_blocks, long_blocks) = (&missing, &long);
+        let mut entries =
+            leaf.entries().filter_map(|(index, entry)| Some((index, entry.object_name(index)?)));
+        let mut seen = 0;
+        parallel::each(|| {
+            seen += 1;
+            entries.next().map(|(index, name)| async move {
+                match self.size(Place::Blocks, &name).await {
+                    Ok(size) if size > block_size => long_blocks.borrow_mut().push((index, name)),
+                    Ok(_) => {}
+                    Err(failure) if failure.kind == ErrorKind::NotFound => {
+                        missing_blocks.borrow_mut().push((index, name));
+                    }
+                    Err(failure) => return Err(failure),
+                }
+                Ok(())
+            })
+        })
+        .await?;
+        findings.seen += seen;
+        let missing = findings::missing_blocks(volume, missing.into_inner());
+        let long = findings::long_blocks(volume, long.into_inner(), block_size);
+        Ok(missing.into_iter().chain(long).collect())
+    }
+}

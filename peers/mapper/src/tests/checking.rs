@@ -1,0 +1,267 @@
+//! Checks: each kind of damage is found, and nothing is found where nothing is wrong.
+
+use protocol::{ErrorKind, Finding, Op, Severity};
+
+use super::{
+    legacy::{OWNED, put_v2},
+    memory_store::Fault,
+    rig::{BLOCK, Caller, Rig},
+};
+
+/// Runs a check to its end.
+fn check(caller: &mut Caller, volume: &str, mends: bool) -> Vec<Finding> {
+    let (mut findings, mut resume) = (Vec::new(), Vec::new());
+    for _ in 0..10_000 {
+        let step = caller.client.check(volume, &resume, mends).unwrap();
+        findings.extend(step.findings);
+        match step.resume {
+            Some(next) => resume = next,
+            None => return findings,
+        }
+    }
+    panic!("the check does not end");
+}
+
+fn kinds(findings: &[Finding]) -> Vec<&str> {
+    findings.iter().map(|finding| finding.kind.as_str()).collect()
+}
+
+/// A closed volume of two leaves, its snapshot and a clone.
+fn family(caller: &mut Caller) {
+    caller.create("volume", 1000);
+    for index in [0, 1, 2, 600] {
+        caller.write_durably("volume", index, 1).unwrap();
+    }
+    caller.client.snapshot("volume", "snapshot").unwrap();
+    caller.write_durably("volume", 0, 2).unwrap();
+    caller.client.create("cloned", None, Some("snapshot"), None).unwrap();
+    caller.write_durably("cloned", 1, 3).unwrap();
+    caller.client.close("volume").unwrap();
+    caller.client.close("cloned").unwrap();
+}
+
+fn nodes(rig: &Rig) -> Vec<String> {
+    rig.world.map_names().into_iter().filter(|name| name.starts_with("n.")).collect()
+}
+
+#[test]
+fn a_clean_store_has_no_findings() {
+    let rig = Rig::new();
+    let mut caller = rig.client();
+    family(&mut caller);
+    put_v2(&rig, "legacy1", 0, &[(OWNED, "legacy1_0000000000000001_0000000000000000")]);
+    rig.world.put_block("legacy1_0000000000000001_0000000000000000", &[7; BLOCK as usize]);
+    rig.world.put_map("legacy1_lock", b"host_1002");
+    caller.client.remove("snapshot").unwrap();
+    caller.client.rename("cloned", "renamed").unwrap();
+    caller.write("volume", 5, 5).unwrap();
+    assert_eq!(check(&mut caller, "*", false), []);
+    assert_eq!(check(&mut caller, "legacy1", false), []);
+    assert_eq!(caller.client.check("snapshot", &[], false).unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(caller.client.check("nothing", &[], false).unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(caller.client.check("*", b"somewhere", false).unwrap_err().kind, ErrorKind::Invalid);
+}
+
+#[test]
+fn what_is_changed_while_a_check_runs_is_no_finding() {
+    let mut rig = Rig::new();
+    rig.start_node();
+    let mut caller = rig.client();
+    family(&mut caller);
+    for at in 0..2 {
+        let mut checker = rig.client_of(at);
+        let mut resume = Vec::new();
+        for round in 0..400 {
+            caller.write("volume", round * 7 % 1000, 9).unwrap();
+            caller.punch("volume", round * 5 % 1000, 3).unwrap();
+            if round < 60 {
+                caller.client.snapshot("volume", "between").unwrap();
+                caller.client.remove("between").unwrap();
+                caller.client.rename("cloned", "moving").unwrap();
+                caller.client.rename("moving", "cloned").unwrap();
+                caller.create("passing", 10);
+                caller.write("passing", 1, 1).unwrap();
+                caller.client.remove("passing").unwrap();
+            }
+            let step = checker.client.check("*", &resume, false).unwrap();
+            assert_eq!(step.findings, []);
+            match step.resume {
+                Some(next) => resume = next,
+                None => break,
+            }
+            assert!(round < 399, "the check does not end");
+        }
+    }
+}
+
+#[test]
+fn a_check_goes_on_where_a_dead_mapper_left_it() {
+    let mut rig = Rig::new();
+    family(&mut rig.client());
+    let node = nodes(&rig).pop().unwrap();
+    rig.world.remove_map(&node);
+    let (mut resume, mut found) = (Vec::new(), Vec::new());
+    for _ in 0..100 {
+        let step = rig.client().client.check("*", &resume, false).unwrap();
+        found.extend(step.findings);
+        let Some(next) = step.resume else { break };
+        if next != resume {
+            rig.crash();
+        }
+        resume = next;
+    }
+    assert!(kinds(&found).contains(&"node-missing"), "{found:?}");
+}
+
+#[test]
+fn checks_beside_each_other_come_to_their_ends() {
+    let rig = Rig::new();
+    let mut caller = rig.client();
+    caller.create("volume", 512 * 40);
+    for leaf in 0..40 {
+        caller.write("volume", 512 * leaf, 1).unwrap();
+    }
+    caller.client.close("volume").unwrap();
+    let mut points = vec![Some(Vec::new()); 3];
+    for _ in 0..100 {
+        for point in points.iter_mut().filter(|point| point.is_some()) {
+            *point = caller.client.check("*", point.as_deref().unwrap(), false).unwrap().resume;
+        }
+    }
+    assert_eq!(points, [None, None, None]);
+}
+
+#[test]
+fn missing_and_damaged_parts_of_maps_are_found_with_their_blocks() {
+    for (bytes, kind) in [(None, "node-missing"), (Some(b"noise".to_vec()), "node-damaged")] {
+        let rig = Rig::new();
+        let mut caller = rig.client();
+        family(&mut caller);
+        for node in nodes(&rig) {
+            match &bytes {
+                None => rig.world.remove_map(&node),
+                Some(bytes) => rig.world.put_map(&node, bytes),
+            }
+        }
+        let found = check(&mut caller, "volume", false);
+        assert_eq!(kinds(&found), [kind]);
+        assert_eq!((found[0].first_block, found[0].block_count), (Some(0), 512 * 512));
+        assert_eq!((found[0].volume.as_str(), found[0].severity), ("volume", Severity::Error));
+        // Each of those that use it is named.
+        let mut volumes: Vec<String> =
+            check(&mut caller, "*", false).into_iter().map(|found| found.volume).collect();
+        volumes.dedup();
+        assert_eq!(volumes, ["cloned", "snapshot", "volume"]);
+    }
+}
+
+#[test]
+fn missing_and_long_blocks_are_found_and_told_once_a_leaf() {
+    let rig = Rig::new();
+    let mut caller = rig.client();
+    family(&mut caller);
+    let shared = object(&mut caller, "snapshot", 2);
+    let own = object(&mut caller, "volume", 0);
+    rig.world.remove_block(&shared);
+    rig.world.put_block(&own, &vec![1; BLOCK as usize + 1]);
+    let found = check(&mut caller, "volume", false);
+    assert_eq!(kinds(&found), ["block-missing", "block-too-long"]);
+    assert_eq!(
+        (found[0].object.as_str(), found[0].first_block, found[0].block_count),
+        (shared.as_str(), Some(2), 1)
+    );
+    assert_eq!((found[1].object.as_str(), found[1].first_block), (own.as_str(), Some(0)));
+    assert_eq!(kinds(&check(&mut caller, "*", true)).len(), 4);
+}
+
+fn object(caller: &mut Caller, volume: &str, index: u64) -> String {
+    let entries = caller.map_read(volume, index, 1).unwrap();
+    super::rig::object_of(&entries.entries[0], index).unwrap()
+}
+
+#[test]
+fn roots_locks_names_and_tables_that_cannot_be_read_are_found() {
+    let rig = Rig::new();
+    let mut caller = rig.client();
+    put_v2(&rig, "legacy1", 0, &[(OWNED, "legacy1_0000000000000001_0000000000000000")]);
+    rig.world.put_map("legacy1_0000000000000000", &[0xff; 128]);
+    rig.world.put_map("damaged", b"noise where a root was");
+    rig.world.put_map("image-1", &[0x5a; 4096]);
+    caller.create("volume", 4);
+    let root = rig.world.map("volume").unwrap();
+    rig.world.put_map("vol\u{202e}ume", &root);
+    let found = check(&mut caller, "*", false);
+    assert_eq!(kinds(&found), ["map-unreadable", "map-unknown", "node-damaged", "name-odd"]);
+    assert!(found[0].next.contains("vlmc remove damaged --force"), "{found:?}");
+    rig.world.refuse(Op::LockInfo, ErrorKind::Corrupt);
+    let found = check(&mut caller, "volume", true);
+    assert_eq!(kinds(&found), ["lock-unreadable"]);
+    assert!(!found[0].is_mended);
+}
+
+#[test]
+fn a_reservation_that_is_gone_is_put_back() {
+    let rig = Rig::new();
+    let mut caller = rig.client();
+    caller.create("volume", 4);
+    let id = rig.world.map_names().into_iter().find(|name| name.starts_with("i.")).unwrap();
+    rig.world.remove_map(&id);
+    assert_eq!(kinds(&check(&mut caller, "*", false)), ["id-unreserved"]);
+    assert!(rig.world.map(&id).is_none());
+    assert!(check(&mut caller, "*", true)[0].is_mended);
+    assert_eq!(rig.world.map(&id).unwrap(), b"volume");
+    assert_eq!(check(&mut caller, "*", false), []);
+}
+
+#[test]
+fn sessions_that_ended_badly_are_found_and_closed() {
+    let mut rig = Rig::new();
+    let mut caller = rig.client();
+    family(&mut caller);
+    caller.write_durably("volume", 9, 9).unwrap();
+    drop(caller);
+    rig.crash();
+    let mut caller = rig.client();
+    assert_eq!(kinds(&check(&mut caller, "*", false)), ["session-unclosed"]);
+    let found = check(&mut caller, "*", true);
+    assert!(found[0].is_mended, "{found:?}");
+    assert_eq!(check(&mut caller, "*", false), []);
+    assert!(rig.world.map_names().iter().all(|name| !name.starts_with("l.")));
+    assert_eq!(caller.read("volume", 9).unwrap(), 9);
+}
+
+#[test]
+fn a_damaged_log_is_found_and_left() {
+    let mut rig = Rig::new();
+    let mut caller = rig.client();
+    caller.create("volume", 4);
+    caller.write_durably("volume", 1, 1).unwrap();
+    drop(caller);
+    rig.crash();
+    let log = rig.world.map_names().into_iter().find(|name| name.starts_with("l.")).unwrap();
+    rig.world.put_map(&log, &[0x5a; 200]);
+    let found = check(&mut rig.client(), "*", true);
+    assert_eq!(kinds(&found), ["log-damaged"]);
+    assert!(!found[0].is_mended);
+}
+
+#[test]
+fn a_rename_that_was_not_finished_is_found_and_finished() {
+    let mut found = 0;
+    for after in 1..20 {
+        let mut rig = Rig::new();
+        let mut caller = rig.client();
+        family(&mut caller);
+        rig.world.break_after(Fault { after, is_done: true });
+        drop(caller.client.rename("volume", "renamed"));
+        drop(caller);
+        rig.crash();
+        let mut caller = rig.client();
+        let before = kinds(&check(&mut caller, "*", false)).contains(&"rename-unfinished");
+        found += u32::from(before);
+        check(&mut caller, "*", true);
+        assert_eq!(check(&mut caller, "*", false), []);
+        assert!(!before || caller.names() == ["cloned", "renamed", "snapshot"]);
+    }
+    assert!(found > 0);
+}

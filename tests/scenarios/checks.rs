@@ -1,0 +1,78 @@
+//! `archipelago fsck` on real stores.
+
+use std::{
+    path::PathBuf,
+    process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use tests::{TestStack, run};
+
+/// The files below a directory of the stack whose names begin so.
+fn files(stack: &TestStack, folder: &str, prefix: &str) -> Vec<PathBuf> {
+    let pattern = format!("{prefix}*");
+    let found =
+        run(Command::new("find").arg(stack.path(folder)).args(["-type", "f", "-name", &pattern])).done();
+    found.lines().map(PathBuf::from).collect()
+}
+
+fn fill(stack: &TestStack) {
+    let mut client = stack.client();
+    client.create("volume1", Some(64 << 20), None, None).unwrap();
+    for offset in [0, 9 << 20, 40 << 20] {
+        client.write("volume1", offset, &[7; 4096]).unwrap();
+    }
+    client.snapshot("volume1", "snapshot1").unwrap();
+    client.write("volume1", 0, &[8; 4096]).unwrap();
+    client.close("volume1").unwrap();
+}
+
+#[test]
+fn a_busy_store_is_clean() {
+    let stack = TestStack::start();
+    fill(&stack);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = stack.client();
+            for round in 0.. {
+                if is_over.load(Ordering::Relaxed) {
+                    return;
+                }
+                client.write("volume1", round * 5000 % (60 << 20), &[9; 5000]).unwrap();
+                client.snapshot("volume1", "between").unwrap();
+                client.discard("volume1", round * 7000 % (60 << 20), 4 << 20).unwrap();
+                client.remove("between").unwrap();
+            }
+        });
+        for _ in 0..5 {
+            let told = stack.archipelago(&["fsck"]);
+            assert_eq!(told.code(), Some(0), "{}", told.stdout());
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn damage_is_told_with_its_exit_status() {
+    let mut stack = TestStack::start();
+    fill(&stack);
+    assert_eq!(stack.archipelago(&["fsck", "nothing1"]).code(), Some(2));
+    let block = files(&stack, "blocks", "b.").pop().unwrap();
+    std::fs::remove_file(block).unwrap();
+    let told = stack.archipelago(&["fsck", "--json"]);
+    assert_eq!(told.code(), Some(1));
+    let parsed: serde_json::Value = serde_json::from_str(&told.stdout()).unwrap();
+    assert_eq!(parsed["findings"][0]["kind"], "block-missing");
+    assert_eq!(parsed["findings"][0]["severity"], "error");
+    for node in files(&stack, "maps", "n.") {
+        std::fs::write(node, b"noise").unwrap();
+    }
+    let told = stack.archipelago(&["fsck", "--repair"]);
+    assert_eq!(told.code(), Some(1));
+    assert!(told.stdout().contains("node-damaged: snapshot1"), "{}", told.stdout());
+    assert!(told.stdout().contains("next: put back"), "{}", told.stdout());
+    stack.stop();
+    assert_eq!(stack.archipelago(&["fsck"]).code(), Some(2));
+}
