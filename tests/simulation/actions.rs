@@ -31,7 +31,7 @@ impl World {
             Action::Rename { volume } => self.rename(*volume),
             Action::Delete { volume } => self.delete(*volume),
             Action::Read(range) => self.read(*range),
-            Action::Write { range, is_durable } => self.write(*range, *is_durable),
+            Action::Write { range, is_durable, is_blank } => self.write(*range, *is_durable, *is_blank),
             Action::Zero { range, is_discard, is_durable, may_trim } => {
                 self.zero(*range, *is_discard, *is_durable, *may_trim)
             }
@@ -268,13 +268,13 @@ impl World {
         self.send_home(&ask, Kind::Read { volume, first, expected }).map(drop)
     }
 
-    fn write(&mut self, range: Range, is_durable: bool) -> Checked<()> {
+    fn write(&mut self, range: Range, is_durable: bool, is_blank: bool) -> Checked<()> {
         let Some((volume, first, count)) = self.span_to_write(range)? else { return Ok(()) };
         self.prepare(&volume)?;
-        let write = self.model.begin_write(&volume, first, count, false);
+        let write = self.model.begin_write(&volume, first, count, is_blank);
+        let data = if is_blank { vec![0; count * SECTOR] } else { fill(write, first, count) };
         let flags = if is_durable { Flags::FUA } else { Flags::empty() };
-        let ask =
-            Ask { flags, data: fill(write, first, count), ..Ask::new(Op::Write, &volume).at(first, count) };
+        let ask = Ask { flags, data, ..Ask::new(Op::Write, &volume).at(first, count) };
         self.send_home(&ask, Kind::Write { volume, write, first, count, is_durable }).map(drop)
     }
 

@@ -183,7 +183,8 @@ impl World {
             Change::Snapshot { volume, name, content } => {
                 let Some(volume) = self.model.volumes.get(&volume) else { return };
                 let mut frozen = self.model.frozen_sectors(&content);
-                if !is_strict {
+                // Where blocks can be partial they are completed first, while the volume is written.
+                if !is_strict || volume.block_size >= 8192 {
                     frozen
                         .iter_mut()
                         .zip(content.iter())

@@ -15,6 +15,8 @@ pub(crate) struct Object {
     durable: Option<Vec<u8>>,
     /// What happened since, oldest first.
     log: Vec<Change>,
+    /// Whether somebody deleted it, and that has lasted.
+    pub(crate) was_deleted: bool,
     /// Who created it last.
     pub(crate) maker: Option<RequestId>,
 }
@@ -56,6 +58,7 @@ impl Object {
     pub(crate) fn create(&mut self, maker: RequestId, is_durable: bool) {
         if self.now.is_none() {
             self.now = Some(Vec::new());
+            self.was_deleted = false;
             self.maker = Some(maker);
             self.record(What::Create, is_durable);
         }
@@ -63,6 +66,7 @@ impl Object {
 
     pub(crate) fn delete(&mut self, is_durable: bool) {
         self.now = None;
+        self.was_deleted = true;
         self.record(What::Delete, is_durable);
     }
 
@@ -141,6 +145,7 @@ impl Object {
                 What::Resize { .. } | What::Write { .. } => {}
             }
         }
+        self.was_deleted &= state.is_none();
         self.now.clone_from(&state);
         self.durable = state;
         self.log.clear();

@@ -69,6 +69,8 @@ pub(crate) enum Action {
     Write {
         range: Range,
         is_durable: bool,
+        /// What is written is all zeros.
+        is_blank: bool,
     },
     Zero {
         range: Range,
@@ -195,7 +197,8 @@ fn range(dice: &mut Dice) -> Range {
 fn write(dice: &mut Dice) -> Action {
     let range = range(dice);
     match dice.below(10) {
-        0..7 => Action::Write { range, is_durable: dice.chance(20) },
+        0..6 => Action::Write { range, is_durable: dice.chance(20), is_blank: false },
+        6 => Action::Write { range, is_durable: dice.chance(20), is_blank: true },
         _ => Action::Zero {
             range,
             is_discard: dice.chance(50),

@@ -275,6 +275,14 @@ impl Disk {
         }
     }
 
+    /// The first write to a partial block makes its object; what was deleted is not made again.
+    fn check_made_by_writing(&mut self, name: &[u8]) {
+        let was_deleted = self.blocks.get(name).is_some_and(|object| object.was_deleted);
+        if was_deleted {
+            self.complain(format!("write to {}, which was deleted", name.escape_ascii()));
+        }
+    }
+
     fn on_object(&mut self, place: Place, op: Op, flags: Flags, request: &mut Held) -> Result<(), ErrorKind> {
         let name = request.target();
         let exists = self.objects(place).get(name.as_ref()).is_some_and(|object| object.now.is_some());
@@ -290,10 +298,14 @@ impl Disk {
         if exists && is_new {
             return self.exclusive_again(place, flags, request);
         }
-        if creates && (!exists || op == Op::Truncate) {
+        let is_made_by_writing = place == Place::Blocks && op == Op::Write;
+        if creates && (!exists || op == Op::Truncate) && !is_made_by_writing {
             self.check_reuse(place, request);
         }
-        if !exists && place == Place::Blocks && op != Op::Truncate {
+        if !exists && is_made_by_writing {
+            self.check_made_by_writing(&name);
+        }
+        if !exists && place == Place::Blocks && !matches!(op, Op::Truncate | Op::Write) {
             self.complain(format!("{} to {}, which is not there", op.name(), name.as_ref().escape_ascii()));
         }
         match op {

@@ -1,6 +1,6 @@
 //! Compare: where two maps name different objects.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
 
 use protocol::{Compare as CompareArgument, Differences, ErrorKind, Failure, Message};
 use volume::{Compare, NodeKey, ObjectName, Purpose, Root, Step};
@@ -19,6 +19,12 @@ const RANGE_BYTES: u64 = 20;
 /// Most ranges in one answer.
 const RANGES_MAX: u64 = 4096;
 
+/// A map to compare: what is in its tree, and blocks that are partial, of which any part may differ.
+struct Compared {
+    root: Root,
+    partial: Vec<u64>,
+}
+
 impl Service {
     /// The byte ranges in which two volumes may differ, from the offset asked for on. What was changed since the last
     /// checkpoint is checkpointed first, so both must be snapshots or free for this node.
@@ -30,19 +36,19 @@ impl Service {
         let right = self.checkpointed(&other).await;
         self.volumes.used(Rc::clone(&other));
         let right = right?;
-        if left.block_size != right.block_size {
-            let (one, two) = (left.block_size, right.block_size);
+        if left.root.block_size != right.root.block_size {
+            let (one, two) = (left.root.block_size, right.root.block_size);
             return Err(invalid(format!(
                 "blocks of {} have {one} bytes, those of {} {two}",
                 asked.name, other.name
             )));
         }
-        let found = self.differences(asked, &left, &right).await?;
+        let found = self.differences(asked, [&left, &right]).await?;
         Ok(Answer::Buffer(found.encode()))
     }
 
-    /// The root of a volume, with all that was changed in its tree.
-    async fn checkpointed(&self, volume: &Volume) -> Result<Root, Failure> {
+    /// The root of a volume, with all that was changed in its tree, but for partial blocks.
+    async fn checkpointed(&self, volume: &Volume) -> Result<Compared, Failure> {
         let _turn = volume.turns.exclusive().await;
         let opened = self.open(volume).await?;
         let session = &opened.session;
@@ -54,14 +60,19 @@ impl Service {
         } else {
             session.finish().await
         };
-        let root = session.map.borrow().root().clone();
+        let (root, partials) = (session.map.borrow().root().clone(), session.map.borrow().partials());
+        let partial = partials.iter().map(|partial| partial.index.0).collect();
         let closed = self.close_if_new(volume, &opened).await;
-        result.and(closed).map(|()| root)
+        result.and(closed).map(|()| Compared { root, partial })
     }
 
-    async fn differences(&self, asked: &Asked, left: &Root, right: &Root) -> Result<Differences, Failure> {
+    async fn differences(&self, asked: &Asked, compared: [&Compared; 2]) -> Result<Differences, Failure> {
+        let [left, right] = compared.map(|compared| &compared.root);
         let block = u64::from(left.block_size);
         let end = left.size.max(right.size);
+        let partial: BTreeSet<u64> =
+            compared.iter().flat_map(|compared| compared.partial.iter().copied()).collect();
+        let mut partial = partial.into_iter().peekable();
         let most = (asked.room.saturating_sub(HEAD_BYTES) / RANGE_BYTES).clamp(1, RANGES_MAX);
         let mut ranges = Vec::new();
         let mut add = |from: u64, to: u64| {
@@ -75,8 +86,24 @@ impl Service {
         loop {
             let step = compare.borrow_mut().step();
             match step {
-                Step::Done => return Ok(Differences { ranges, resume: None }),
+                Step::Done => {
+                    for index in partial {
+                        let from = index.saturating_mul(block);
+                        if add(from, from.saturating_add(block)) {
+                            let resume = Some(from.saturating_add(block)).filter(|to| *to < end);
+                            return Ok(Differences { ranges, resume });
+                        }
+                    }
+                    return Ok(Differences { ranges, resume: None });
+                }
                 Step::Differ(range) => {
+                    while let Some(index) = partial.next_if(|index| *index < range.end.0) {
+                        let from = index.saturating_mul(block);
+                        let is_beside = index < range.start.0;
+                        if is_beside && add(from, from.saturating_add(block)) {
+                            return Ok(Differences { ranges, resume: Some(from.saturating_add(block)) });
+                        }
+                    }
                     let to = range.end.0.saturating_mul(block);
                     if add(range.start.0.saturating_mul(block), to) {
                         return Ok(Differences { ranges, resume: Some(to).filter(|to| *to < end) });

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, future::pending, ops::Range, rc::Rc};
 
-use protocol::{Entries, Entry, ErrorKind, Failure, Message, Shape};
+use protocol::{Base, Entries, Entry, ErrorKind, Failure, Flags, Fresh, Message, PARTIAL_BLOCK_BYTES, Shape};
 use volume::{Allocation, BlockIndex, Map, Purpose, VolumeError, Writability};
 
 use crate::{
@@ -20,7 +20,7 @@ const WRITE_BLOCKS_MAX: u64 = 64;
 /// The most entries in one answer to a map read, whatever room there is.
 const READ_BLOCKS_MAX: u64 = 4096;
 /// How often a block is tried again that others took away while it was made.
-const ATTEMPTS: u32 = 16;
+pub(crate) const ATTEMPTS: u32 = 16;
 
 impl Service {
     /// Where the blocks of a range are. Tries for the lock; without it the map is looked at once and dropped.
@@ -50,10 +50,14 @@ impl Service {
         if self.stores_know_read_only(volume).await? {
             return Err(read_only(&volume.name));
         }
-        let (_turn, session) = self.open_for_change(volume).await?;
+        let way = Way::of(asked.flags);
+        let (_turn, session) = match way {
+            Way::Whole | Way::Partial => self.open_for_change(volume).await?,
+            Way::Complete => self.open_at_once(volume).await?,
+        };
         let range = range_of(asked, &session, WRITE_BLOCKS_MAX)?;
         // A mapper that died may have made the change and not told of it.
-        let has_changed = session.make_writable(&range).await? || asked.is_again;
+        let has_changed = session.make(&range, way).await? || asked.is_again;
         let answer = loop {
             match entries(asked, &session, &range, has_changed) {
                 Err(VolumeError::NotLoaded(_)) => session.load(|map| map.wanted(&range)).await?,
@@ -70,6 +74,13 @@ impl Service {
             Some(session) if session.fence.is_some() => Ok(session.is_read_only()),
             _ => Ok(self.stores.live(&volume.name).await?.root().state == volume::RootState::ReadOnly),
         }
+    }
+
+    /// A shared turn and the map, unless another node has it: what nobody waits for waits for nobody.
+    async fn open_at_once(&self, volume: &Volume) -> Result<(Turn, Rc<Session>), Failure> {
+        let turn = volume.turns.shared().await;
+        let opened = self.open(volume).await?;
+        Ok((turn, opened.session))
     }
 
     /// A shared turn and a map that has room for changes.
@@ -142,6 +153,7 @@ fn entries(
         let bytes = match &entry {
             Entry::Named { name, .. } => ENTRY_BYTES + u64::try_from(name.len()).unwrap_or(0),
             Entry::Hole | Entry::Object { .. } => ENTRY_BYTES,
+            Entry::Partial { base, .. } => ENTRY_BYTES + base_bytes(base),
         };
         match room.checked_sub(bytes) {
             Some(left) => room = left,
@@ -159,6 +171,7 @@ fn entries(
         entries: found,
         holes_after: holes_from(&map, end),
         has_changed,
+        fresh: fresh(&map).filter(|_| fence.is_some() && !is_read_only),
     };
     Ok(Answer::Buffer(answer.encode()))
 }
@@ -174,7 +187,26 @@ fn holes_from(map: &Map, first: u64) -> u64 {
     end.saturating_sub(first)
 }
 
+fn base_bytes(base: &Base) -> u64 {
+    match base {
+        Base::Object { .. } => ENTRY_BYTES,
+        Base::Named { name } => ENTRY_BYTES + u64::try_from(name.len()).unwrap_or(0),
+    }
+}
+
+/// How blocks that become partial are named.
+pub(crate) fn fresh(map: &Map) -> Option<Fresh> {
+    let may_be = PARTIAL_BLOCK_BYTES.contains(&map.block_size()) && !map.is_legacy();
+    may_be.then(|| Fresh { owner: map.root().id.0, written_at: map.generation().0 })
+}
+
 fn entry(map: &Map, index: BlockIndex, is_locked: bool) -> Result<Entry, VolumeError> {
+    if let Some(partial) = map.partial(index)
+        && let Some(base) = base(&map.entry(index)?)
+    {
+        let (owner, written_at) = (map.root().id.0, partial.written_at.0);
+        return Ok(Entry::Partial { owner, written_at, base: Box::new(base) });
+    }
     let is_writable = is_locked && matches!(map.writability(index)?, Writability::Writable(_));
     Ok(match map.entry(index)? {
         volume::Entry::Hole => Entry::Hole,
@@ -183,6 +215,37 @@ fn entry(map: &Map, index: BlockIndex, is_locked: bool) -> Result<Entry, VolumeE
         }
         volume::Entry::Named { name, .. } => Entry::Named { name: name.as_bytes().to_vec(), is_writable },
     })
+}
+
+fn base(entry: &volume::Entry<'_>) -> Option<Base> {
+    match *entry {
+        volume::Entry::Hole => None,
+        volume::Entry::Object { owner, written_at } => {
+            Some(Base::Object { owner: owner.0, written_at: written_at.0 })
+        }
+        volume::Entry::Named { name, .. } => Some(Base::Named { name: name.as_bytes().to_vec() }),
+    }
+}
+
+/// What a map write does to its blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Makes them writable, whole.
+    Whole,
+    /// Makes those that are shared partial.
+    Partial,
+    /// Takes those that are partial for complete.
+    Complete,
+}
+
+impl Way {
+    fn of(flags: Flags) -> Way {
+        match (flags.contains(Flags::WHOLE), flags.contains(Flags::PARTIAL)) {
+            (true, _) => Way::Complete,
+            (false, true) => Way::Partial,
+            (false, false) => Way::Whole,
+        }
+    }
 }
 
 impl Session {
@@ -194,13 +257,18 @@ impl Session {
         }
     }
 
-    /// Makes all blocks of a range writable; whether the map changed for that. The log is not written yet.
-    async fn make_writable(&self, range: &Range<BlockIndex>) -> Result<bool, Failure> {
+    /// Makes all blocks of a range what was asked; whether the map changed for that. The log is not written yet.
+    async fn make(&self, range: &Range<BlockIndex>, way: Way) -> Result<bool, Failure> {
         let mut index = range.start.0..range.end.0;
         let has_changed = &Cell::new(false);
         let made = parallel::each(|| {
             index.next().map(|index| async move {
-                let is_new = self.make_one_writable(BlockIndex(index)).await?;
+                let index = BlockIndex(index);
+                let is_new = match way {
+                    Way::Whole => self.make_one_writable(index).await?,
+                    Way::Partial => self.make_one_partial(index).await?,
+                    Way::Complete => self.complete_one(index).await?,
+                };
                 has_changed.set(has_changed.get() | is_new);
                 Ok(())
             })
@@ -209,10 +277,13 @@ impl Session {
         made.map(|()| has_changed.get())
     }
 
-    /// Makes one block writable; whether it was not. The log is not written yet.
+    /// Makes one block writable; whether it was not. One that is partial is, for a composer. The log is not written yet.
     pub(crate) async fn make_one_writable(&self, index: BlockIndex) -> Result<bool, Failure> {
         for _ in 0..ATTEMPTS {
             self.load(|map| map.wanted(&(index..BlockIndex(index.0 + 1)))).await?;
+            if self.map.borrow().partial(index).is_some() {
+                return Ok(false);
+            }
             let writability = self.map.borrow().writability(index);
             match writability {
                 Ok(Writability::Writable(_)) => return Ok(false),
@@ -223,7 +294,7 @@ impl Session {
             let allocated = self.map.borrow_mut().allocate(index);
             match allocated {
                 Ok(allocation) => {
-                    if self.make(&allocation).await? {
+                    if self.make_allocated(&allocation).await? {
                         return Ok(true);
                     }
                 }
@@ -238,7 +309,7 @@ impl Session {
     }
 
     /// Waits for the conversation that makes this block.
-    async fn until_made(&self, index: BlockIndex) {
+    pub(crate) async fn until_made(&self, index: BlockIndex) {
         let made = self.allocating.borrow().get(&index.0).cloned();
         if let Some(made) = made {
             made.or(pending::<()>()).await;
@@ -246,7 +317,7 @@ impl Session {
     }
 
     /// Makes the object of an allocated block and puts it into the map; false if the block was taken away meanwhile.
-    async fn make(&self, allocation: &Allocation) -> Result<bool, Failure> {
+    async fn make_allocated(&self, allocation: &Allocation) -> Result<bool, Failure> {
         let _announced = Announced::new(self, allocation.index);
         let made = self.make_object(allocation).await;
         if let Err(failure) = made {

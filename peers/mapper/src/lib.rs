@@ -44,6 +44,7 @@ mod open;
 mod original_blocks;
 mod originals;
 mod parallel;
+mod partial;
 mod punch;
 mod rename;
 mod resize;

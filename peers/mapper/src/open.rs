@@ -43,6 +43,9 @@ impl Service {
             }
             self.open(volume).await?;
         }
+        if let Some(session) = volume.session().filter(|session| session.fence.is_some()) {
+            session.complete_all().await?;
+        }
         self.close(volume).await.map(|()| Answer::Done)
     }
 }

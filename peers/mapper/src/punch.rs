@@ -1,11 +1,11 @@
 //! Map punch: whole blocks become holes.
 
-use protocol::{ErrorKind, Failure};
+use protocol::{ErrorKind, Failure, Message};
 use volume::{Purpose, VolumeError};
 
 use crate::{
     asked::{Answer, Asked},
-    entries::range_of,
+    entries::{fresh, range_of},
     failure::{InVolume, read_only},
     service::Service,
     session::Session,
@@ -26,7 +26,8 @@ impl Service {
         }
         session.punch(&range).await?;
         session.append_log().await?;
-        Ok(Answer::Done)
+        let fresh = fresh(&session.map.borrow());
+        Ok(fresh.map_or(Answer::Done, |fresh| Answer::Argument(fresh.encode())))
     }
 }
 

@@ -85,6 +85,7 @@ impl Service {
             if session.map.borrow().is_legacy() {
                 session.begin().await?;
             }
+            session.complete_all().await?;
             session.finish().await?;
         }
         let found = self.stores.live(&volume.name).await?;

@@ -40,6 +40,7 @@ impl Session {
             )));
         }
         self.begin().await?;
+        self.complete_all().await?;
         if self.map.borrow().needs_checkpoint() {
             self.checkpoint(Purpose::Continue, self.same_cause()).await?;
         }

@@ -223,12 +223,16 @@ impl Session {
         self.carry_out(plan).await
     }
 
-    /// Leaves the volume clean: what changed is in the tree, and the root says that nobody changes it.
+    /// Leaves the volume clean: what changed is in the tree, and the root says that nobody changes it; unless blocks are partial.
     pub(crate) async fn finish(&self) -> Result<(), Failure> {
         if self.map.borrow().root().state != RootState::Changing {
             return Ok(());
         }
         self.begin().await?;
+        if self.map.borrow().has_partial() {
+            // A composer may still write to them: they stay as they are, for whoever opens the volume next.
+            return self.commit().await;
+        }
         self.checkpoint(Purpose::Close, self.same_cause()).await
     }
 
@@ -244,6 +248,10 @@ impl Session {
         let fence = self.fence()?;
         if let Some(seal) = &plan.seal {
             self.write_log(seal).await?;
+        }
+        if let Some(carried) = &plan.carried {
+            // An attempt that failed may have left a longer one.
+            self.stores.replace(&carried.name, &carried.bytes, fence).await?;
         }
         self.stores.write_nodes(&plan.writes, fence).await?;
         self.stores.replace(&self.name, &plan.root, fence).await

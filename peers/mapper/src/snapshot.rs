@@ -66,6 +66,7 @@ impl Service {
         }
         if !session.is_read_only() {
             session.begin().await?;
+            session.complete_all().await?;
             session.checkpoint(Purpose::Share, asked.cause).await?;
         }
         let root = session.map.borrow().root().clone();

@@ -134,8 +134,28 @@ impl Stores {
 
     /// `size` bytes of an object from `offset`; what is not there reads zeros.
     pub(crate) async fn read(&self, name: &ObjectName, offset: u64, size: u64) -> Result<Vec<u8>, Failure> {
+        self.read_of(Place::Maps, name, offset, size).await
+    }
+
+    /// As `read`, of a block.
+    pub(crate) async fn read_block(
+        &self,
+        name: &ObjectName,
+        offset: u64,
+        size: u64,
+    ) -> Result<Vec<u8>, Failure> {
+        self.read_of(Place::Blocks, name, offset, size).await
+    }
+
+    async fn read_of(
+        &self,
+        place: Place,
+        name: &ObjectName,
+        offset: u64,
+        size: u64,
+    ) -> Result<Vec<u8>, Failure> {
         let question = Question { offset, size, ..Question::new(Op::Read, name) };
-        let answer = self.ask(Place::Maps, size, &question).await?;
+        let answer = self.ask(place, size, &question).await?;
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
         answer.read(0, &mut bytes).map_err(|error| garbled(Op::Read, &error))?;
         Ok(bytes)
@@ -180,6 +200,17 @@ impl Stores {
         fence: &Fence,
     ) -> Result<(), Failure> {
         self.order(Place::Maps, &write(name, offset, bytes).fenced(Some(fence))).await
+    }
+
+    /// Writes into a block.
+    pub(crate) async fn write_block(
+        &self,
+        name: &ObjectName,
+        offset: u64,
+        bytes: &[u8],
+        fence: &Fence,
+    ) -> Result<(), Failure> {
+        self.order(Place::Blocks, &write(name, offset, bytes).fenced(Some(fence))).await
     }
 
     /// Deletes an object; one that is gone already is as good as deleted.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use protocol::Entry;
+use protocol::{Base, Entry};
 
 use crate::object::Place;
 
@@ -155,7 +155,11 @@ impl Leaf {
 fn name_bytes(entry: Option<&Entry>) -> u64 {
     match entry {
         Some(Entry::Named { name, .. }) => u64::try_from(name.capacity()).unwrap_or(0),
-        _ => 0,
+        Some(Entry::Partial { base, .. }) => {
+            let name = if let Base::Named { name } = &**base { name.capacity() } else { 0 };
+            u64::try_from(size_of::<Base>() + name).unwrap_or(0)
+        }
+        Some(Entry::Hole | Entry::Object { .. }) | None => 0,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The composer: its state, and what it does with one event.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use peer::{Effects, Event, Peer};
 use protocol::{ErrorKind, Failure, Flags, Op};
@@ -8,8 +8,10 @@ use xseg::{Held, PortNumber, Refused};
 
 use crate::{
     cache::Cache,
+    completing::Wakeup,
     flow::Next,
     operation::{Errand, NextStage, Operation, Scanning, Stage, Step, Wait},
+    partial::{BlockKey, Partial},
     slab::Slab,
     volume::Volume,
 };
@@ -35,9 +37,20 @@ pub(crate) struct Composer {
     /// The volume that was asked for last.
     latest: u32,
     /// Volumes with operations that wait for a free slot, in turn.
-    starved: VecDeque<u32>,
+    pub(crate) starved: VecDeque<u32>,
     /// Questions to the mapper so far.
     pub(crate) call_count: u64,
+    /// Blocks that are written piece by piece.
+    pub(crate) partials: BTreeMap<BlockKey, Partial>,
+    /// Operations that waited for one of them.
+    pub(crate) woken: VecDeque<Wakeup>,
+    /// Volumes whose partial blocks were completed for a request that is postponed.
+    pub(crate) rushed: VecDeque<u32>,
+    /// Requests since the last tick.
+    pub(crate) accepted: u32,
+    /// Ticks without a request.
+    pub(crate) quiet_ticks: u32,
+    pub(crate) is_stopping: bool,
 }
 
 /// Where a request goes.
@@ -80,9 +93,17 @@ impl Peer for Composer {
         match event {
             Event::Accepted(request) => self.accept(request),
             Event::Replied(reply) => self.replied(reply),
-            // Everything that waits, waits for a reply.
-            Event::Tick | Event::Stopping => {}
+            Event::Tick => self.tick(),
+            Event::Stopping => self.is_stopping = true,
         }
+        if !(self.partials.is_empty() && self.woken.is_empty() && self.rushed.is_empty()) {
+            self.settle_blocks();
+        }
+    }
+
+    /// Copies that nobody asked for end before the port is given up.
+    fn is_idle(&self) -> bool {
+        !self.partials.values().any(Partial::is_busy)
     }
 
     fn serves_volumes(&self) -> bool {
@@ -106,6 +127,7 @@ impl Peer for Composer {
             "entry_cache_bytes": self.cache.bytes(),
             "requests_under_way": self.sent,
             "mapper_calls": self.call_count,
+            "partial_blocks": self.partials.len(),
         })
     }
 }
@@ -125,10 +147,17 @@ impl Composer {
             latest: 0,
             starved: VecDeque::new(),
             call_count: 0,
+            partials: BTreeMap::new(),
+            woken: VecDeque::new(),
+            rushed: VecDeque::new(),
+            accepted: 0,
+            quiet_ticks: 0,
+            is_stopping: false,
         }
     }
 
     fn accept(&mut self, request: Held) {
+        self.accepted = self.accepted.saturating_add(1);
         let op = Op::from_number(request.op());
         match (service(op), op) {
             (Service::Mapper, _) => self.pass_by(request),
@@ -167,7 +196,8 @@ impl Composer {
 
     fn add_volume(&mut self, name: &[u8]) -> u32 {
         if self.volumes.len() >= VOLUMES_MAX {
-            let idle = self.volumes.iter().find(|(_, volume)| volume.is_idle()).map(|(key, _)| key);
+            let is_idle = |(key, volume): &(u32, &Volume)| volume.is_idle() && !self.has_partials(*key);
+            let idle = self.volumes.iter().find(is_idle).map(|(key, _)| key);
             if let Some(idle) = idle {
                 self.forget_volume(idle);
             }
@@ -187,6 +217,16 @@ impl Composer {
     /// Lets a request run on its volume, or wait for its turn.
     fn admit(&mut self, op: Op, request: Held) {
         let volume = self.volume_named(request.target().as_ref());
+        let needs_whole = matches!(op, Op::Snapshot | Op::Resize | Op::Close | Op::Rename | Op::Update);
+        let is_rushing = needs_whole && !self.partials.is_empty() && self.rush(volume);
+        match self.volumes.get_mut(volume).filter(|_| is_rushing) {
+            Some(known) => known.postponed.push((op, request)),
+            None => self.admit_now(volume, op, request),
+        }
+    }
+
+    /// As `admit`, when nothing is to be completed first.
+    pub(crate) fn admit_now(&mut self, volume: u32, op: Op, request: Held) {
         let is_barrier = match op {
             Op::Snapshot | Op::Resize | Op::Close | Op::Delete | Op::Rename | Op::Update => true,
             Op::Discard | Op::WriteZeroes => self.needs_punch(volume, request.offset(), request.size()),
@@ -221,22 +261,25 @@ impl Composer {
             failure,
             once: None,
         };
-        let stage = self.first_stage(&operation);
+        let stage = match is_barrier && self.has_partials(volume) {
+            true => Stage::Clearing,
+            false => Composer::first_stage(&mut self.volumes, &operation),
+        };
         let key = self.operations.insert(Operation { stage, ..operation });
         self.advance(key);
     }
 
-    fn first_stage(&mut self, operation: &Operation) -> Stage {
+    pub(crate) fn first_stage(volumes: &mut Slab<Volume>, operation: &Operation) -> Stage {
         let flushes_first = operation.flags.contains(Flags::FLUSH);
         match operation.op {
             _ if operation.failure.is_some() => Stage::Moving { at: 0 },
             Op::Write | Op::Discard | Op::WriteZeroes if flushes_first => {
-                Composer::flushing(&mut self.volumes, operation)
+                Composer::flushing(volumes, operation)
             }
             Op::Read | Op::Write | Op::Discard | Op::WriteZeroes => Stage::Moving { at: 0 },
             Op::Extents => Stage::Scanning(Scanning::default()),
             Op::Flush | Op::Snapshot | Op::Resize | Op::Close | Op::Rename | Op::Update => {
-                Composer::flushing(&mut self.volumes, operation)
+                Composer::flushing(volumes, operation)
             }
             _ => Stage::Passing { is_sent: false },
         }
@@ -263,6 +306,7 @@ impl Composer {
             return Step::Wait;
         }
         match operation.stage {
+            Stage::Clearing => self.clear_step(key),
             Stage::Flushing(_) => self.flush_step(key),
             Stage::Moving { .. } => self.move_step(key),
             Stage::Punching { .. } => self.punch_step(key),
@@ -359,42 +403,13 @@ impl Composer {
         self.fail(key, Failure { kind, ..failure })
     }
 
-    fn starve(&mut self, key: u32) {
-        let Some(operation) = self.operations.get_mut(key) else { return };
-        operation.wait = Wait::Slot;
-        let Some(volume) = self.volumes.get_mut(operation.volume) else { return };
-        if volume.starved.is_empty() {
-            self.starved.push_back(operation.volume);
-        }
-        volume.starved.push_back(key);
-    }
-
-    /// Lets operations that wait for a slot try again: volumes in turn, until one finds none.
-    pub(crate) fn feed(&mut self) {
-        while let Some(volume) = self.starved.pop_front() {
-            let Some(starved) = self.volumes.get_mut(volume).map(|volume| &mut volume.starved) else {
-                continue;
-            };
-            let Some(key) = starved.pop_front() else { continue };
-            if !starved.is_empty() {
-                self.starved.push_back(volume);
-            }
-            let Some(operation) = self.operations.get_mut(key).filter(|it| it.wait == Wait::Slot) else {
-                continue;
-            };
-            operation.wait = Wait::Nothing;
-            self.advance(key);
-            if self.operations.get(key).is_some_and(|it| it.wait == Wait::Slot) {
-                return;
-            }
-        }
-    }
-
     /// Drops what the mapper told of a volume.
     pub(crate) fn forget_map(&mut self, volume: u32) {
         self.cache.forget(volume);
+        self.forget_partials(volume);
         if let Some(volume) = self.volumes.get_mut(volume) {
             volume.grant = None;
+            volume.fresh = None;
         }
     }
 
@@ -425,6 +440,7 @@ impl Composer {
         if operation.ends_volume() && operation.failure.is_none() {
             volume.dirty = Default::default();
             volume.changes = Default::default();
+            volume.zeros_after = volume.changes.made();
         }
     }
 
@@ -445,7 +461,7 @@ impl Composer {
                 }
             }
         }
-        if self.volumes.get(key).is_some_and(Volume::is_forgettable) {
+        if self.volumes.get(key).is_some_and(Volume::is_forgettable) && !self.has_partials(key) {
             self.forget_volume(key);
         }
     }

@@ -110,6 +110,16 @@ impl Changes {
         (self.durable < self.made).then_some(self.made)
     }
 
+    /// How many changes there were.
+    pub(crate) fn made(&self) -> u64 {
+        self.made
+    }
+
+    /// Whether so many changes are durable.
+    pub(crate) fn has_durable(&self, changes: u64) -> bool {
+        self.durable >= changes
+    }
+
     /// Whether nothing changed since the start.
     pub(crate) fn is_as_after_start(&self) -> bool {
         self.made == 1

@@ -114,6 +114,11 @@ impl<R> Flow<R> {
         }
     }
 
+    /// Whether a barrier runs.
+    pub(crate) fn is_alone(&self) -> bool {
+        matches!(self, Flow::Alone { .. })
+    }
+
     /// Whether nothing runs or waits.
     pub(crate) fn is_idle(&self) -> bool {
         matches!(self, Flow::Serving { running: 0 })

@@ -13,19 +13,24 @@
 #![deny(missing_docs)]
 
 mod cache;
+mod completing;
 mod composer;
 mod config;
 mod dirty;
+mod filling;
 mod flow;
 mod flushing;
 mod map_calls;
 mod moving;
 mod object;
 mod operation;
+mod overlay;
+mod partial;
 mod replies;
 mod scanning;
 mod serve;
 mod slab;
+mod starving;
 #[cfg(test)]
 mod tests;
 mod volume;

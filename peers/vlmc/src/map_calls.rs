@@ -3,13 +3,16 @@
 use std::rc::Rc;
 
 use peer::failure_of;
-use protocol::{Entries, ErrorKind, Failure, Message, Shape};
+use protocol::{Entries, Entry, ErrorKind, Failure, Message, Shape};
 use xseg::Held;
 
 use crate::{
     cache::LEAF_BLOCKS,
     composer::{Composer, unsent},
+    object::Place,
     operation::{Stage, Step, Wait},
+    overlay::PARTIALS_MAX,
+    partial::{BlockKey, Partial, Phase},
     volume::{CallKind, Grant, MapCall},
 };
 
@@ -47,7 +50,6 @@ impl Composer {
     }
 
     fn is_writable(&mut self, key: u32, block: u64) -> bool {
-        use crate::object::Place;
         matches!(self.place(key, block), Some(Place::At { is_writable: true, .. }))
     }
 
@@ -58,10 +60,9 @@ impl Composer {
     fn ask(&mut self, key: u32, kind: CallKind, first: u64, end: u64) -> Step {
         let Some(operation) = self.operations.get_mut(key) else { return Step::Wait };
         let Some(volume) = self.volumes.get_mut(operation.volume) else { return Step::Wait };
-        let is_same_leaf = |call: &&mut MapCall| call.first / LEAF_BLOCKS == first / LEAF_BLOCKS;
         let mut end = end;
-        for call in volume.calls.iter_mut().filter(is_same_leaf) {
-            let is_beside = kind == CallKind::Write && call.kind == CallKind::Write && !call.covers(first);
+        for call in volume.calls.iter_mut().filter(|call| call.is_same_leaf(first)) {
+            let is_beside = kind != CallKind::Read && call.kind != CallKind::Read && !call.covers(first);
             if !is_beside {
                 call.waiting.push(key);
                 operation.under_way += 1;
@@ -76,16 +77,53 @@ impl Composer {
     }
 
     fn send_call(&mut self, key: u32, kind: CallKind, first: u64, end: u64) -> Step {
-        let mut question = match self.effects.allocate(ENTRIES_BYTES) {
-            Ok(question) => question,
-            Err(failure) => return self.unmade(key, failure),
-        };
         let Some(volume) = self.operations.get(key).map(|operation| operation.volume) else {
             return Step::Wait;
         };
-        let Some(name) = self.volumes.get(volume).map(|volume| &volume.name) else { return Step::Wait };
+        if let Err(failure) = self.open_call(volume, kind, first, end, vec![key]) {
+            return self.unmade(key, failure);
+        }
+        if let Some(operation) = self.operations.get_mut(key) {
+            operation.under_way += 1;
+            operation.wait = Wait::Map;
+        }
+        Step::Wait
+    }
+
+    /// Lets an operation wait for a question that keeps one about this block from being asked; none if there is none.
+    pub(crate) fn await_leaf(&mut self, key: u32, block: u64) -> Option<Step> {
+        let operation = self.operations.get_mut(key)?;
+        let volume = self.volumes.get_mut(operation.volume)?;
+        let call = volume.calls.iter_mut().find(|call| call.is_in_the_way(block))?;
+        call.waiting.push(key);
+        operation.under_way += 1;
+        operation.wait = Wait::Map;
+        Some(Step::Wait)
+    }
+
+    /// Whether a question is under way that keeps one about this block from being asked.
+    pub(crate) fn is_asked(&self, (volume, block): BlockKey) -> bool {
+        let volume = self.volumes.get(volume);
+        volume.is_some_and(|volume| volume.calls.iter().any(|call| call.is_in_the_way(block)))
+    }
+
+    /// Asks, for these operations.
+    ///
+    /// # Errors
+    /// There is no room for the question, or no mapper.
+    pub(crate) fn open_call(
+        &mut self,
+        volume: u32,
+        kind: CallKind,
+        first: u64,
+        end: u64,
+        waiting: Vec<u32>,
+    ) -> Result<(), Failure> {
+        let Some(known) = self.volumes.get_mut(volume) else { return Ok(()) };
+        let mut question = self.effects.allocate(ENTRIES_BYTES)?;
+        let name = &known.name;
         question.set_op(kind.op().number());
-        question.set_flags(0);
+        question.set_flags(kind.flags().bits());
         question.set_offset(first);
         question.set_size(end - first);
         let named = question.set_target(name).and_then(|()| question.set_argument(&[]));
@@ -94,19 +132,12 @@ impl Composer {
         if let Err(refused) = self.effects.submit(question, self.mapper) {
             let (question, failure) = unsent(refused);
             self.effects.free(question);
-            return self.fail(key, failure);
+            return Err(failure);
         }
+        known.calls.push(MapCall { number: self.call_count, kind, first, end, waiting });
         self.expect_map(slot, volume, self.call_count);
-        let call = MapCall { number: self.call_count, kind, first, end, waiting: vec![key] };
         self.call_count += 1;
-        if let Some(volume) = self.volumes.get_mut(volume) {
-            volume.calls.push(call);
-        }
-        if let Some(operation) = self.operations.get_mut(key) {
-            operation.under_way += 1;
-            operation.wait = Wait::Map;
-        }
-        Step::Wait
+        Ok(())
     }
 
     /// The mapper answered: learn it, and let those go on who waited.
@@ -124,14 +155,24 @@ impl Composer {
             Ok(entries) => self.learn(volume, entries),
             Err(failure) => {
                 // Some of the blocks may have been made.
-                if let (CallKind::Write, Some(volume)) = (call.kind, self.volumes.get_mut(volume)) {
+                if let (CallKind::Write | CallKind::Partial | CallKind::Whole, Some(volume)) =
+                    (call.kind, self.volumes.get_mut(volume))
+                {
                     volume.changes.add();
                 }
                 Err(failure)
             }
         };
+        let block = (volume, call.first);
+        if matches!(call.kind, CallKind::Partial | CallKind::Whole) {
+            self.block_answered(block, call.kind, once.as_ref().err());
+        }
+        let is_void = call.kind == CallKind::Partial && !self.is_granted(block);
         for key in call.waiting {
             self.learn_holes(key, holes);
+            if let (true, Some(operation)) = (is_void && once.is_ok(), self.operations.get_mut(key)) {
+                operation.wait = Wait::Parts;
+            }
             self.go_on_with(key, &once);
         }
     }
@@ -155,12 +196,28 @@ impl Composer {
             return Ok(Some(Rc::new(entries)));
         };
         let grant = Grant { shape: entries.shape.clone(), fence };
+        volume.fresh = entries.fresh;
         if volume.grant.as_ref() != Some(&grant) {
             volume.grant = Some(grant);
             self.cache.forget(key);
+            self.forget_partials(key);
         }
         self.cache.learn(key, entries.first, &entries.entries);
+        self.learn_partials(key, &entries.shape, entries.first, &entries.entries);
         Ok(None)
+    }
+
+    /// What a predecessor left partial is to be completed.
+    fn learn_partials(&mut self, volume: u32, shape: &Shape, first: u64, entries: &[Entry]) {
+        for (block, entry) in (first..).zip(entries) {
+            let is_known =
+                self.partials.len() >= PARTIALS_MAX || self.partials.contains_key(&(volume, block));
+            if let (false, Place::Partial { object, base }) = (is_known, Place::of(entry, block)) {
+                let size = u64::from(shape.block_size);
+                self.partials
+                    .insert((volume, block), Partial::new(object, base, size, Phase::Unknown { at: 0 }));
+            }
+        }
     }
 
     fn go_on_with(&mut self, key: u32, once: &Result<Option<Rc<Entries>>, Failure>) {
@@ -203,7 +260,7 @@ fn answer_of(reply: &Held, call: &MapCall) -> Result<Entries, Failure> {
     if entries.first != call.first || entries.entries.is_empty() {
         return Err(senseless(format!("{} entries from block {}", entries.entries.len(), entries.first)));
     }
-    if call.kind == CallKind::Write && entries.fence.is_none() {
+    if call.kind != CallKind::Read && entries.fence.is_none() {
         return Err(senseless("blocks to write without a lock".to_owned()));
     }
     let asked = usize::try_from(call.end - call.first).unwrap_or(usize::MAX);

@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 use peer::Effects;
-use protocol::{ErrorKind, Failure, Flags, Op, Shape};
+use protocol::{ErrorKind, Failure, Flags, Fresh, Op, Shape};
 use xseg::Held;
 
 use crate::{
     composer::Composer,
     object::{Object, Place},
-    operation::{Errand, Operation, Stage, Step},
+    operation::{Claim, Errand, Operation, Stage, Step},
     volume::{CallKind, Volume},
 };
 
@@ -78,13 +78,18 @@ impl Composer {
     pub(crate) fn place(&mut self, key: u32, block: u64) -> Option<Place> {
         let operation = self.operations.get(key)?;
         if self.volumes.get(operation.volume)?.grant.is_some() {
+            // It may be partial before the mapper says so, and until nothing of that is under way any more.
+            if let Some(partial) = self.partials.get(&(operation.volume, block)).filter(|it| !it.is_once) {
+                let (object, base) = (partial.object.clone(), partial.base.clone());
+                return Some(Place::Partial { object, base });
+            }
             return self.cache.place(operation.volume, block);
         }
         let once = operation.once.as_ref()?;
         let position = usize::try_from(block.checked_sub(once.first)?).ok()?;
         match Place::of(once.entries.get(position)?, block) {
             Place::At { object, .. } => Some(Place::At { object, is_writable: false }),
-            Place::Hole => Some(Place::Hole),
+            other => Some(other),
         }
     }
 
@@ -110,9 +115,15 @@ impl Composer {
         match (self.place(key, piece.block), op) {
             (None, _) => self.ask_entries(key, &shape, piece.block),
             (Some(Place::Hole), Op::Read) => self.read_hole(key, at, piece),
-            (Some(Place::At { object, .. }), Op::Read) => self.send_piece(key, at, piece, object),
+            (Some(Place::Partial { object, base }), _) => self.partial_step(key, at, piece, (object, base)),
+            (Some(Place::At { object, .. }), Op::Read) => self.send_piece(key, at, piece, object, None),
             (Some(Place::Hole), Op::Discard | Op::WriteZeroes) => self.moved(key, piece.size),
-            (Some(Place::At { object, is_writable: true }), _) => self.send_piece(key, at, piece, object),
+            (Some(Place::At { is_writable: true, .. }), _) if self.must_settle(key, at, piece, &shape) => {
+                self.await_settled(key)
+            }
+            (Some(Place::At { object, is_writable: true }), _) => {
+                self.send_piece(key, at, piece, object, None)
+            }
             (Some(_), _) if is_zeroing && flags.contains(Flags::FAST) => {
                 let message = format!("cannot zero block {} fast: it is shared", piece.block);
                 self.fail(key, Failure::new(ErrorKind::Unsupported, message))
@@ -121,7 +132,13 @@ impl Composer {
             (Some(_), _) if is_zeroing => {
                 self.ask_writable(key, &shape, piece.block, offset + at + piece.size)
             }
-            (Some(_), _) => self.ask_writable(key, &shape, piece.block, offset + at + left),
+            (Some(place), _) => {
+                let begun = match &place {
+                    Place::At { object, .. } => self.begin_partial(key, at, piece, object, &shape),
+                    Place::Hole | Place::Partial { .. } => None,
+                };
+                begun.unwrap_or_else(|| self.ask_writable(key, &shape, piece.block, offset + at + left))
+            }
         }
     }
 
@@ -144,7 +161,14 @@ impl Composer {
     }
 
     /// Sends the child request for a piece in an object; it borrows its part of the parent's buffer.
-    fn send_piece(&mut self, key: u32, at: u64, piece: Piece, object: Object) -> Step {
+    pub(crate) fn send_piece(
+        &mut self,
+        key: u32,
+        at: u64,
+        piece: Piece,
+        object: Object,
+        claim: Option<Claim>,
+    ) -> Step {
         let Some(operation) = self.operations.get(key) else { return Step::Wait };
         let Some(volume) = self.volumes.get(operation.volume) else { return Step::Wait };
         let mut part = match allocate(&self.effects, operation, at, piece) {
@@ -157,7 +181,10 @@ impl Composer {
         }
         let errand = match operation.op {
             Op::Read => Errand::Read { operation: key, object },
-            _ => Errand::Change { operation: key, object, is_durable: operation.flags.contains(Flags::FUA) },
+            _ => {
+                let is_durable = operation.flags.contains(Flags::FUA);
+                Errand::Change { operation: key, object, is_durable, claim }
+            }
         };
         match self.send(key, part, self.blocker, errand) {
             Step::Again => self.moved(key, piece.size),
@@ -194,8 +221,9 @@ impl Composer {
     }
 
     /// Learns what became of a punch.
-    pub(crate) fn punched(&mut self, key: u32, first: u64, end: u64, is_done: bool) {
+    pub(crate) fn punched(&mut self, key: u32, first: u64, end: u64, fresh: Option<Fresh>, is_done: bool) {
         let Some(volume) = self.operations.get(key).map(|operation| operation.volume) else { return };
+        self.punch_partials(volume, first, end);
         if is_done {
             self.cache.punch(volume, first, end);
         } else {
@@ -204,6 +232,7 @@ impl Composer {
         }
         if let Some(volume) = self.volumes.get_mut(volume) {
             volume.changes.add();
+            volume.fresh = fresh.filter(|_| is_done);
         }
     }
 }
@@ -272,7 +301,16 @@ impl CallKind {
     pub(crate) fn op(self) -> Op {
         match self {
             CallKind::Read => Op::MapRead,
-            CallKind::Write => Op::MapWrite,
+            CallKind::Write | CallKind::Partial | CallKind::Whole => Op::MapWrite,
+        }
+    }
+
+    /// What it asks for.
+    pub(crate) fn flags(self) -> Flags {
+        match self {
+            CallKind::Read | CallKind::Write => Flags::empty(),
+            CallKind::Partial => Flags::PARTIAL,
+            CallKind::Whole => Flags::WHOLE,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Which object holds a block.
 
-use protocol::Entry;
+use protocol::{Base, Entry};
 
 /// An object in the store of blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(crate) enum Place {
     Hole,
     /// It is in this object.
     At { object: Object, is_writable: bool },
+    /// What was written since a snapshot is in one object, the rest in another.
+    Partial { object: Object, base: Object },
 }
 
 /// Length of the name of an object of ours, in bytes: `b.` and three numbers of 16 digits with dots between them.
@@ -36,6 +38,15 @@ impl Object {
                 }
                 use_name(&name)
             }
+        }
+    }
+
+    fn of(base: &Base, index: u64) -> Object {
+        match base {
+            Base::Object { owner, written_at } => {
+                Object::Ours { owner: *owner, written_at: *written_at, index }
+            }
+            Base::Named { name } => Object::Named(name.as_slice().into()),
         }
     }
 
@@ -65,6 +76,10 @@ impl Place {
             Entry::Named { name, is_writable } => {
                 let object = Object::Named(name.as_slice().into());
                 Place::At { object, is_writable: *is_writable }
+            }
+            Entry::Partial { owner, written_at, base } => {
+                let object = Object::Ours { owner: *owner, written_at: *written_at, index };
+                Place::Partial { object, base: Object::of(base, index) }
             }
         }
     }

@@ -1,11 +1,11 @@
 //! A request that is being served, and what its parts are doing.
 
-use std::rc::Rc;
+use std::{ops::Range, rc::Rc};
 
 use protocol::{Entries, Extent, Failure, Flags, Op};
 use xseg::Held;
 
-use crate::{dirty::Unsynced, object::Object};
+use crate::{dirty::Unsynced, object::Object, partial::BlockKey};
 
 /// A request that was admitted to its volume.
 ///
@@ -43,6 +43,8 @@ pub(crate) enum Wait {
     Map,
     /// A free slot.
     Slot,
+    /// A change of a partial block.
+    Block,
     /// All its parts, to be sent again under the lock's new number.
     Parts,
 }
@@ -50,6 +52,8 @@ pub(crate) enum Wait {
 /// How far an operation is.
 #[derive(Debug)]
 pub(crate) enum Stage {
+    /// Waits for what nobody asked for, so that it runs alone.
+    Clearing,
     /// Makes durable what was acknowledged before.
     Flushing(Flushing),
     /// Splits its range at blocks; everything before `at` (counted from its offset, in bytes) was handed out.
@@ -94,7 +98,7 @@ pub(crate) enum Errand {
     /// A part that reads.
     Read { operation: u32, object: Object },
     /// A part that changes an object.
-    Change { operation: u32, object: Object, is_durable: bool },
+    Change { operation: u32, object: Object, is_durable: bool, claim: Option<Claim> },
     /// Durability of objects.
     Sync { operation: u32 },
     /// Durability of the map.
@@ -105,8 +109,23 @@ pub(crate) enum Errand {
     Passed { operation: u32 },
     /// A request that concerns nothing we keep, from the mapper.
     PassedBy,
+    /// Durability of blocks that became whole.
+    Settled { volume: u32, made: u64 },
+    /// What a partial block's own object holds.
+    Survey { block: BlockKey },
+    /// Pieces of a partial block's base.
+    FillRead { block: BlockKey },
+    /// The same, to the block's own object.
+    FillWrite { block: BlockKey },
     /// Entries.
     Map { volume: u32, number: u64 },
+}
+
+/// Pieces of a partial block that a part writes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) block: BlockKey,
+    pub(crate) pieces: Range<usize>,
 }
 
 /// What one step of an operation led to.
@@ -135,7 +154,8 @@ impl Operation {
                 Some(made) => NextStage::Committing(made),
                 None => NextStage::End,
             },
-            Stage::Flushing(_)
+            Stage::Clearing
+            | Stage::Flushing(_)
             | Stage::Moving { .. }
             | Stage::Punching { .. }
             | Stage::Committing { .. }

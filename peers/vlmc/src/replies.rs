@@ -1,12 +1,12 @@
 //! What a reply means: for the operation it is a part of, and for what is known of its volume.
 
 use peer::failure_of;
-use protocol::{ErrorKind, Failure};
+use protocol::{ErrorKind, Failure, Fresh, Message};
 use xseg::Held;
 
 use crate::{
     composer::Composer,
-    operation::{Errand, Operation, Stage, Wait},
+    operation::{Claim, Errand, Operation, Stage, Wait},
     volume::Volume,
 };
 
@@ -24,6 +24,34 @@ impl Composer {
             Some(Errand::Map { volume, number }) => {
                 self.sent -= 1;
                 self.map_replied(volume, number, reply);
+            }
+            Some(Errand::Settled { volume, made }) => {
+                self.sent -= 1;
+                self.effects.free(reply);
+                self.settled(volume, made, failure);
+            }
+            Some(Errand::Survey { block }) => {
+                self.sent -= 1;
+                self.surveyed(block, reply);
+            }
+            Some(Errand::FillRead { block }) => {
+                self.sent -= 1;
+                self.fill_read(block, reply);
+            }
+            Some(Errand::FillWrite { block }) => {
+                self.sent -= 1;
+                self.fill_written(block, reply);
+            }
+            Some(Errand::Punch { operation, first, end }) => {
+                self.sent -= 1;
+                let fresh = Fresh::decode(reply.argument().as_ref()).ok();
+                self.effects.free(reply);
+                self.punched(operation, first, end, fresh, failure.is_none());
+                if let Some(failure) = failure {
+                    let failure = self.explain(operation, failure);
+                    self.fail(operation, failure);
+                }
+                self.came_home(operation);
             }
             Some(part) => {
                 self.sent -= 1;
@@ -83,7 +111,7 @@ impl Composer {
 
     /// A mapper that is stopped in order gives its locks back, and its successor takes them anew: then a change was refused
     /// though nobody else has touched the volume. It is sent again, unless that turns out to be otherwise.
-    fn retake(&mut self, key: u32, fence: u64) -> bool {
+    pub(crate) fn retake(&mut self, key: u32, fence: u64) -> bool {
         let Some(operation) = self.operations.get_mut(key) else { return false };
         if operation.wait == Wait::Parts {
             return true;
@@ -130,7 +158,10 @@ impl Composer {
                 (operation, Some(Failure::new(ErrorKind::Corrupt, message)))
             }
             Errand::Read { operation, .. } => (operation, failure),
-            Errand::Change { operation, object, is_durable } => {
+            Errand::Change { operation, object, is_durable, claim } => {
+                if let Some(Claim { block, pieces }) = claim {
+                    self.unclaim(block, &pieces, is_done);
+                }
                 // One that failed may have been done, and a snapshot may see it.
                 if !is_done || !is_durable {
                     self.with_volume_of(operation, |volume| volume.dirty.add(object));
@@ -140,13 +171,15 @@ impl Composer {
             // What is gone was punched, or never acknowledged; the same for a volume.
             Errand::Sync { operation } => (operation, failure.filter(|_| !is_missing)),
             Errand::Commit { operation, made } => (operation, self.committed(operation, made, failure)),
-            Errand::Punch { operation, first, end } => {
-                self.punched(operation, first, end, is_done);
-                (operation, failure)
-            }
             Errand::Passed { operation } => (operation, failure),
             // These belong to no operation and are dealt with before.
-            Errand::PassedBy | Errand::Map { .. } => (u32::MAX, failure),
+            Errand::PassedBy
+            | Errand::Punch { .. }
+            | Errand::Settled { .. }
+            | Errand::Survey { .. }
+            | Errand::FillRead { .. }
+            | Errand::FillWrite { .. }
+            | Errand::Map { .. } => (u32::MAX, failure),
         }
     }
 

@@ -5,7 +5,12 @@ use std::thread;
 use peer::{Common, Effects, Peer, Stop};
 use xseg::{PortNumber, Reserve, Segment};
 
-use crate::{Config, ConfigError, composer::Composer, map_calls::ENTRIES_BYTES};
+use crate::{
+    Config, ConfigError,
+    completing::{FILL_BYTES, FILLS_MAX},
+    composer::Composer,
+    map_calls::ENTRIES_BYTES,
+};
 
 /// Why a composer could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -87,5 +92,6 @@ impl Drop for StopWithOne<'_> {
 
 fn reserve(nr_ops: u32) -> Reserve {
     let requests = nr_ops.saturating_mul(PARTS_PER_REQUEST).saturating_add(SPARE_PARTS);
-    Reserve { requests, bytes: MAP_CALLS_MAX * ENTRIES_BYTES }
+    let copies = u64::try_from(FILLS_MAX).unwrap_or(0) * FILL_BYTES;
+    Reserve { requests, bytes: MAP_CALLS_MAX * ENTRIES_BYTES + copies }
 }

@@ -1,11 +1,12 @@
 //! What a composer knows of one volume.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use protocol::Shape;
+use protocol::{Fresh, Op, Shape};
 use xseg::Held;
 
 use crate::{
+    cache::LEAF_BLOCKS,
     dirty::{Changes, Dirty},
     flow::Flow,
 };
@@ -25,6 +26,16 @@ pub(crate) struct Volume {
     pub(crate) calls: Vec<MapCall>,
     /// Operations that wait for a free slot.
     pub(crate) starved: VecDeque<u32>,
+    /// How blocks are named that become partial, if that is known.
+    pub(crate) fresh: Option<Fresh>,
+    /// Blocks that are being completed before what is postponed may stop the volume.
+    pub(crate) rush: BTreeSet<u64>,
+    pub(crate) postponed: Vec<(Op, Held)>,
+    /// So many changes of the map must be durable before zeros may be written: a partial block became whole with the last
+    /// of them.
+    pub(crate) zeros_after: u64,
+    /// Operations that wait for that.
+    pub(crate) zeroing: Vec<u32>,
 }
 
 /// The right to keep a volume's entries.
@@ -52,11 +63,24 @@ pub(crate) enum CallKind {
     Read,
     /// To make blocks writable, and where they are then.
     Write,
+    /// To make a shared block partial.
+    Partial,
+    /// To take a partial block for whole.
+    Whole,
 }
 
 impl MapCall {
     pub(crate) fn covers(&self, block: u64) -> bool {
         (self.first..self.end).contains(&block)
+    }
+
+    pub(crate) fn is_same_leaf(&self, block: u64) -> bool {
+        self.first / LEAF_BLOCKS == block / LEAF_BLOCKS
+    }
+
+    /// Whether a question that changes this block has to wait for it.
+    pub(crate) fn is_in_the_way(&self, block: u64) -> bool {
+        self.is_same_leaf(block) && (self.kind == CallKind::Read || self.covers(block))
     }
 }
 
@@ -70,7 +94,17 @@ impl Volume {
             changes: Changes::default(),
             calls: Vec::new(),
             starved: VecDeque::new(),
+            fresh: None,
+            rush: BTreeSet::new(),
+            postponed: Vec::new(),
+            zeros_after: 1,
+            zeroing: Vec::new(),
         }
+    }
+
+    /// A partial block became whole: before zeros are written, that must be durable.
+    pub(crate) fn whole(&mut self) {
+        self.zeros_after = self.changes.made();
     }
 
     /// The name as people read it.
@@ -85,6 +119,6 @@ impl Volume {
 
     /// Whether nothing runs, waits or is asked.
     pub(crate) fn is_idle(&self) -> bool {
-        self.flow.is_idle() && self.calls.is_empty()
+        self.flow.is_idle() && self.calls.is_empty() && self.postponed.is_empty()
     }
 }

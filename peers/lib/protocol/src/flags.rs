@@ -26,5 +26,9 @@ bitflags::bitflags! {
         const FAST = 512;
         /// Zeroes may give their space back (write zeroes).
         const MAY_TRIM = 1024;
+        /// Shared blocks may become partial: only what is written goes to their own objects (map write).
+        const PARTIAL = 2048;
+        /// The own objects of these partial blocks hold all of them (map write).
+        const WHOLE = 4096;
     }
 }

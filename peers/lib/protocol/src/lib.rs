@@ -13,10 +13,11 @@ mod status;
 
 pub use flags::Flags;
 pub use message::{
-    Acquire, Attach, Attached, AttachedList, BlockList, BlockSource, Checked, Clone, Collected, Compare,
-    Copy, Damaged, Differences, Entries, Entry, Extent, Extents, Finding, Granted, Hashed, List, Listed,
-    ListedVolume, ListedVolumes, LockInfo, Malformed, Message, Release, Renamed, Resize, Scrub, Scrubbed,
-    Severity, Shape, Snapshot, VolumeInfo, VolumeKind,
+    Acquire, Attach, Attached, AttachedList, Base, BlockList, BlockSource, Checked, Clone, Collected,
+    Compare, Copy, Damaged, Differences, Entries, Entry, Extent, Extents, Finding, Fresh, Granted, Hashed,
+    List, Listed, ListedVolume, ListedVolumes, LockInfo, Malformed, Message, PARTIAL_BLOCK_BYTES,
+    PIECE_BYTES, Release, Renamed, Resize, Scrub, Scrubbed, Severity, Shape, Snapshot, VolumeInfo,
+    VolumeKind,
 };
 pub use operation::Op;
 pub use status::{Failure, Status};

@@ -3,6 +3,8 @@
 //! Messages are written with postcard, whose format is specified and stable. A message may grow at its end only together with
 //! a new layout version of the segment, because both sides of a segment run the same version.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Bytes that should have been a message and are not.
@@ -203,6 +205,15 @@ messages! {
         holes_after: u64,
         /// Whether this call changed the map, so that a flush needs a commit.
         has_changed: bool,
+        /// How the own object of a shared block is named if it becomes partial now. None: it cannot.
+        fresh: Option<Fresh>,
+    }
+    /// The numbers in the names of new blocks.
+    Fresh {
+        /// Id of the volume.
+        owner: u64,
+        /// Its generation.
+        written_at: u64,
     }
     /// Result of hash.
     Hashed {
@@ -371,6 +382,38 @@ pub enum Entry {
         /// Whether it may be written in place.
         is_writable: bool,
     },
+    /// An object of ours that holds some pieces; the others, which are all zeros in it, are in the base.
+    Partial {
+        /// Id of the volume that makes it.
+        owner: u64,
+        /// Generation it is made in.
+        written_at: u64,
+        /// The object that a snapshot shares.
+        base: Box<Base>,
+    },
+}
+
+/// Bytes of a piece: what of a partial block is either in its own object or in its base.
+pub const PIECE_BYTES: u64 = 4096;
+
+/// Sizes of blocks that can be partial, in bytes: at least two pieces, and not more than a composer can keep track of.
+pub const PARTIAL_BLOCK_BYTES: RangeInclusive<u32> = 8 << 10..=64 << 20;
+
+/// What a partial block holds where nothing was written to its own object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Base {
+    /// An object of ours.
+    Object {
+        /// Id of the volume that made it.
+        owner: u64,
+        /// Generation it was made in.
+        written_at: u64,
+    },
+    /// An object with a name of its own.
+    Named {
+        /// The object's name.
+        name: Vec<u8>,
+    },
 }
 
 /// One block of a volume made from a list.
@@ -402,6 +445,7 @@ mod tests {
             ],
             holes_after: 1 << 28,
             has_changed: true,
+            fresh: Some(Fresh { owner: 1, written_at: 2 }),
         };
         assert_eq!(Entries::decode(&sent.encode()), Ok(sent));
     }

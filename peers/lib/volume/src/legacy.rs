@@ -143,6 +143,7 @@ fn legacy_root(size: u64, state: RootState, epoch: u64) -> Result<Root, FormatEr
         checkpoint: Checkpoint(0),
         shared_checkpoint: Checkpoint(0),
         log_sequence: LogSequence(0),
+        partial_since: Generation(0),
         height: 0,
         top: None,
         last_request: RequestId::default(),

@@ -42,7 +42,8 @@ pub use error::{FormatError, Problem, VolumeError};
 pub use legacy::{Header, LEGACY_BLOCK_SIZE, LegacyMap, LegacyVersion, ObjectRange, ZERO_BLOCK};
 pub use log::{BootId, Change, LOG_HEADER_BYTES, LOG_LIMIT, LOG_RECORD_BYTES, Log, LogAppend, LogChain};
 pub use map::{
-    ALLOCATING_LIMIT, Allocation, DIRTY_LIMIT, Map, Plan, Purpose, Tail, WANTED_LIMIT, Wanted, Writability,
+    ALLOCATING_LIMIT, Allocation, DIRTY_LIMIT, Map, PARTIAL_LIMIT, Partial, Plan, Purpose, Tail,
+    WANTED_LIMIT, Wanted, Writability,
 };
 pub use merkle::Merkle;
 pub use name::{

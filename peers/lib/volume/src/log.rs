@@ -22,6 +22,7 @@ const WHAT: &str = "map log";
 const KIND_SET: u32 = 1;
 const KIND_COMMIT: u32 = 2;
 const KIND_PUNCH: u32 = 3;
+const KIND_PARTIAL: u32 = 4;
 
 /// Which start of which machine: what was written unsynced in another one may be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,6 +81,13 @@ pub enum Change {
         /// The generation of its object; the owner is the volume itself.
         written_at: Generation,
     },
+    /// What is written to block `index` goes to the object that `written_at` names; what was not is in the tree's entry.
+    Partial {
+        /// Which block.
+        index: BlockIndex,
+        /// The generation of its object; the owner is the volume itself.
+        written_at: Generation,
+    },
     /// `count` blocks from `index` are holes now.
     Punch {
         /// The first block.
@@ -128,6 +136,13 @@ impl LogWriter {
         Self::new(self.id, LogSequence(self.sequence.0 + 1), self.boot)
     }
 
+    /// Begins the log with what a checkpoint cannot say; all of it, if there is any, is to be durable before the root.
+    pub(crate) fn carry(&mut self, changes: impl Iterator<Item = Change>) -> Option<LogAppend> {
+        changes.for_each(|change| self.change(change));
+        self.commit();
+        self.take()
+    }
+
     pub(crate) fn sequence(&self) -> LogSequence {
         self.sequence
     }
@@ -141,6 +156,10 @@ impl LogWriter {
             Change::Set { index, written_at } => {
                 let entry = MapEntry::encode(Packed::object(self.id, written_at), index);
                 self.push(KIND_SET, index.0, entry);
+            }
+            Change::Partial { index, written_at } => {
+                let entry = MapEntry::encode(Packed::object(self.id, written_at), index);
+                self.push(KIND_PARTIAL, index.0, entry);
             }
             Change::Punch { index, count } => {
                 let entry = MapEntry::encode(Packed::object(self.id, Generation(count)), index);
@@ -262,6 +281,9 @@ impl Log {
             KIND_SET if is_own => {
                 self.changes.push(Change::Set { index, written_at: Generation(entry.written_at) });
             }
+            KIND_PARTIAL if is_own => {
+                self.changes.push(Change::Partial { index, written_at: Generation(entry.written_at) });
+            }
             KIND_PUNCH if is_own => self.changes.push(Change::Punch { index, count: entry.written_at }),
             KIND_COMMIT if entry == Packed::HOLE => self.committed = self.changes.len(),
             kind => return Err(FormatError::value(WHAT, offset, "kind of a record", u64::from(kind))),
@@ -351,12 +373,14 @@ impl LogChain {
     }
 }
 
-/// The object that a set change names.
+/// The object that a change names.
 impl Change {
     /// The block object that this change refers to, in volume `id`.
     pub fn object_name(&self, id: VolumeId) -> Option<ObjectName> {
         match *self {
-            Self::Set { index, written_at } => Entry::Object { owner: id, written_at }.object_name(index),
+            Self::Set { index, written_at } | Self::Partial { index, written_at } => {
+                Entry::Object { owner: id, written_at }.object_name(index)
+            }
             Self::Punch { .. } => None,
         }
     }

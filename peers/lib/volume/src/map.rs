@@ -13,9 +13,11 @@ use crate::root::{Root, RootState};
 use crate::tree::{Reach, Tree};
 
 mod change;
+mod partial;
 mod session;
 
 pub use change::{Allocation, Tail};
+pub use partial::{PARTIAL_LIMIT, Partial};
 use session::{Flight, Session};
 pub use session::{Plan, Purpose};
 
@@ -64,6 +66,8 @@ pub struct Map {
     legacy: Option<LegacyMap>,
     session: Session,
     allocating: BTreeMap<BlockIndex, Generation>,
+    /// Blocks that are written piece by piece; the tree names their bases.
+    partial: BTreeMap<BlockIndex, Generation>,
     released: Released,
     flight: Option<Flight>,
 }
@@ -98,6 +102,7 @@ impl Map {
             legacy: None,
             session,
             allocating: BTreeMap::new(),
+            partial: BTreeMap::new(),
             released: Released::default(),
             flight: None,
         }

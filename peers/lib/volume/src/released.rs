@@ -41,8 +41,14 @@ impl Released {
     pub(crate) fn block(&mut self, index: BlockIndex, entry: &Entry<'_>, owned: &Ownership) {
         if let Entry::Object { written_at, .. } = *entry
             && owned.has_block(entry)
-            && self.blocks.len() < RELEASED_LIMIT
         {
+            self.own_block(index, written_at);
+        }
+    }
+
+    /// Remembers a block of this volume that no snapshot can see.
+    pub(crate) fn own_block(&mut self, index: BlockIndex, written_at: Generation) {
+        if self.blocks.len() < RELEASED_LIMIT {
             self.blocks.push((index, written_at));
         }
     }

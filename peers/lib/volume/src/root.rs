@@ -48,6 +48,8 @@ pub struct Root {
     pub shared_checkpoint: Checkpoint,
     /// The last log whose number may have been used; while changing, the first one to replay.
     pub log_sequence: LogSequence,
+    /// The oldest generation that names a block which is partial; 0: none is. The logs say which are.
+    pub partial_since: Generation,
     /// Levels of the tree, 0 if all blocks are holes.
     pub height: u8,
     /// The node on top, if `height` is not 0.
@@ -159,6 +161,7 @@ impl Root {
             checkpoint,
             shared_checkpoint: checkpoint,
             log_sequence: before.as_ref().map_or(LogSequence(0), |old| old.log_sequence),
+            partial_since: Generation(0),
             height: 0,
             top: None,
             last_request: new.created_by,
@@ -219,6 +222,7 @@ impl Root {
             checkpoint: Checkpoint(0),
             shared_checkpoint: Checkpoint(0),
             log_sequence: LogSequence(0),
+            partial_since: Generation(0),
             last_request: created_by,
             created_by,
             created_unix_ms,
@@ -234,6 +238,7 @@ impl Root {
         let settled = self.settled();
         Self {
             state: RootState::Deleted,
+            partial_since: Generation(0),
             height: 0,
             top: None,
             last_request: cause,
@@ -335,12 +340,20 @@ impl Root {
         LogChain::new(self.id, first, boot)
     }
 
+    /// The oldest generation that may name a block which only the logs know.
+    fn logged_since(&self) -> Generation {
+        match self.partial_since {
+            Generation(0) => self.generation,
+            oldest => oldest.min(self.generation),
+        }
+    }
+
     /// Whether an object of this volume may be in use without being in its tree yet: a collector leaves it alone. What is
     /// only in the logs is among it.
     pub fn protects(&self, name: &ParsedName) -> bool {
         match *name {
             ParsedName::Block { owner, written_at, .. } => {
-                owner == self.id && self.state.is_live() && written_at >= self.generation
+                owner == self.id && self.state.is_live() && written_at >= self.logged_since()
             }
             ParsedName::Node { owner, checkpoint, .. } => {
                 owner == self.id && self.state.is_live() && checkpoint > self.checkpoint

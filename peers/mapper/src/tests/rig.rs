@@ -275,7 +275,7 @@ impl Caller {
 pub(crate) fn object_of(entry: &Entry, index: u64) -> Option<String> {
     match entry {
         Entry::Hole => None,
-        Entry::Object { owner, written_at, .. } => {
+        Entry::Object { owner, written_at, .. } | Entry::Partial { owner, written_at, .. } => {
             let name = ObjectName::block(VolumeId(*owner), Generation(*written_at), BlockIndex(index));
             Some(name.as_str().to_owned())
         }

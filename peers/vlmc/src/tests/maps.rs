@@ -115,6 +115,7 @@ impl Maps {
                     let object = object.with_name(|name| disk.objects.get(name));
                     object.and_then(|object| object.durable.clone()).expect("a committed object is durable")
                 }
+                Place::Partial { .. } => panic!("nobody asked for a partial block"),
             };
             contents.resize(index(u64::from(map.shape.block_size)), 0);
             bytes.extend(contents);
@@ -142,6 +143,7 @@ fn answer(request: &mut Held, map: &Map, page: usize, is_foreign: bool, has_chan
         entries: map.entries[first..first + count].to_vec(),
         holes_after: holes.try_into().unwrap(),
         has_changed,
+        fresh: None,
     };
     let bytes = entries.encode();
     request.write(0, &bytes).unwrap();
@@ -154,7 +156,7 @@ impl Map {
         for block in first..end {
             let place = Place::of(&self.entries[index(block)], block);
             let now = match place {
-                Place::At { is_writable: true, .. } => continue,
+                Place::At { is_writable: true, .. } | Place::Partial { .. } => continue,
                 Place::Hole => Vec::new(),
                 Place::At { object, .. } => object.with_name(|name| disk.objects[name].now.clone()),
             };

@@ -38,7 +38,7 @@ impl Map {
     /// Names a new object for block `index`. Nothing changes yet.
     ///
     /// # Errors
-    /// [`VolumeError::Writable`] if it needs none, [`VolumeError::Busy`] if it is being allocated already,
+    /// [`VolumeError::Writable`] if it needs none, [`VolumeError::Busy`] if it is being allocated already or is partial,
     /// [`VolumeError::State`] outside of a session, or when a checkpoint is overdue; and as [`Map::entry`].
     pub fn allocate(&mut self, index: BlockIndex) -> Result<Allocation, VolumeError> {
         self.check_changing("allocate a block")?;
@@ -47,7 +47,7 @@ impl Map {
             Writability::Shared(source) => Some(source),
             Writability::Hole => None,
         };
-        if self.allocating.contains_key(&index) {
+        if self.allocating.contains_key(&index) || self.partial.contains_key(&index) {
             return Err(VolumeError::Busy(index));
         }
         if self.allocating.len() >= ALLOCATING_LIMIT {
@@ -70,10 +70,17 @@ impl Map {
             return Err(VolumeError::Overtaken(index));
         }
         self.check_changing("set a block")?;
-        let entry = Entry::Object { owner: self.now.id, written_at: allocation.written_at };
-        self.tree.set(index.0, entry).map_err(VolumeError::NotLoaded)?;
+        self.put(index, allocation.written_at)?;
         self.allocating.remove(&index);
         self.record(Change::Set { index, written_at: allocation.written_at });
+        Ok(())
+    }
+
+    /// The tree names the block's own object.
+    pub(super) fn put(&mut self, index: BlockIndex, written_at: Generation) -> Result<(), VolumeError> {
+        let entry = Entry::Object { owner: self.now.id, written_at };
+        self.tree.set(index.0, entry).map_err(VolumeError::NotLoaded)?;
+        self.partial.remove(&index);
         Ok(())
     }
 
@@ -187,6 +194,8 @@ impl Map {
         for change in logs.changes() {
             let left = WANTED_LIMIT - keys.len();
             let more = match *change {
+                // The tree is not touched.
+                Change::Partial { .. } => Vec::new(),
                 Change::Set { index, .. } => {
                     self.tree.wanted(&(index.0..index.0.saturating_add(1)), Reach::All, left)
                 }
@@ -237,7 +246,7 @@ impl Map {
 
     fn check_change(&self, change: &Change) -> Result<(), VolumeError> {
         match *change {
-            Change::Set { index, .. } => self.check_index(index),
+            Change::Set { index, .. } | Change::Partial { index, .. } => self.check_index(index),
             Change::Punch { index, count } => {
                 let last = index.0.saturating_add(count.saturating_sub(1));
                 self.check_index(BlockIndex(last))
@@ -247,9 +256,10 @@ impl Map {
 
     fn apply(&mut self, change: &Change) -> Result<(), VolumeError> {
         match *change {
-            Change::Set { index, written_at } => {
-                let entry = Entry::Object { owner: self.now.id, written_at };
-                self.tree.set(index.0, entry).map_err(VolumeError::NotLoaded)
+            Change::Set { index, written_at } => self.put(index, written_at),
+            Change::Partial { index, written_at } => {
+                self.partial.insert(index, written_at);
+                Ok(())
             }
             Change::Punch { index, count } => {
                 let range = self.clamp(&(index..BlockIndex(index.0.saturating_add(count))));
@@ -260,7 +270,8 @@ impl Map {
 
     fn drop_blocks(&mut self, range: &Range<u64>) -> Result<bool, VolumeError> {
         let owned = self.ownership();
-        self.tree.punch(range, &owned, &mut self.released).map_err(VolumeError::NotLoaded)
+        let changed = self.tree.punch(range, &owned, &mut self.released).map_err(VolumeError::NotLoaded)?;
+        Ok(self.drop_partial(range) | changed)
     }
 
     fn drop_allocations(&mut self, range: &Range<u64>) -> bool {
@@ -269,13 +280,13 @@ impl Map {
         self.allocating.len() != before
     }
 
-    fn record(&mut self, change: Change) {
+    pub(super) fn record(&mut self, change: Change) {
         if let Session::Changing { log, .. } = &mut self.session {
             log.change(change);
         }
     }
 
-    fn check_changing(&self, action: &'static str) -> Result<(), VolumeError> {
+    pub(super) fn check_changing(&self, action: &'static str) -> Result<(), VolumeError> {
         let reason = match &self.session {
             Session::Changing { resized: true, .. } => "the new size must be checkpointed first",
             Session::Changing { log, .. } if self.logged(log) >= 2 * LOG_LIMIT => "a checkpoint is overdue",

@@ -48,6 +48,8 @@ pub enum Purpose {
 pub struct Plan {
     /// The end of the log: durable before anything is appended to the next one.
     pub seal: Option<LogAppend>,
+    /// The beginning of the next log, after the seal: with REPLACE, durable before the root is written.
+    pub carried: Option<LogAppend>,
     /// Nodes: new objects (EXCLUSIVE) in the map store, durable before the root is written.
     pub writes: Vec<Write>,
     /// The root: under the volume's name, with REPLACE, durable before [`Map::done`].
@@ -87,7 +89,14 @@ impl Map {
         self.remember(cause);
         let root = self.now.encode();
         self.flight = Some(Flight { root: self.now.clone(), next: Some(next) });
-        Ok(Plan { seal: None, writes: Vec::new(), root, map_deletes: Vec::new(), block_deletes: Vec::new() })
+        Ok(Plan {
+            seal: None,
+            carried: None,
+            writes: Vec::new(),
+            root,
+            map_deletes: Vec::new(),
+            block_deletes: Vec::new(),
+        })
     }
 
     /// Starts beyond every node that the last session may have written. The root still names its logs, and so its
@@ -173,8 +182,11 @@ impl Map {
         if purpose == Purpose::Close && !self.allocating.is_empty() {
             return refuse("blocks are being allocated");
         }
+        if purpose != Purpose::Continue && self.has_partial() {
+            return refuse("blocks are partial");
+        }
         let old = self.now.log_sequence;
-        let (seal, next, old_logs) = match &self.session {
+        let (seal, mut next, old_logs) = match &self.session {
             Session::Reading { .. } => return refuse("no session has begun"),
             Session::Building => (None, Some(Session::Reading { replayed: None }), old),
             &Session::Recovering { boot, old_logs } => {
@@ -187,6 +199,7 @@ impl Map {
         };
         let mut map_deletes: Vec<_> =
             (old.0..old_logs.0).map(|at| ObjectName::log(self.now.id, LogSequence(at))).collect();
+        let carried = self.carry(next.as_mut());
         let writes = self.write_tree();
         self.restate(purpose, cause);
         let (block_deletes, nodes) = self.released.take(self.now.id);
@@ -194,7 +207,17 @@ impl Map {
         let root = self.root_to_write();
         let bytes = root.encode();
         self.flight = Some(Flight { root, next });
-        Ok(Plan { seal, writes, root: bytes, map_deletes, block_deletes })
+        Ok(Plan { seal, carried, writes, root: bytes, map_deletes, block_deletes })
+    }
+
+    /// Begins the next log with what the tree does not say.
+    fn carry(&mut self, next: Option<&mut Session>) -> Option<LogAppend> {
+        let carried: Vec<_> = self.carried().collect();
+        let log = match (next, &mut self.session) {
+            (Some(Session::Changing { log, .. }), _) | (None, Session::Changing { log, .. }) => log,
+            _ => return None,
+        };
+        log.carry(carried.into_iter())
     }
 
     fn after_recovery(&self, purpose: Purpose, boot: BootId) -> Session {
@@ -240,6 +263,7 @@ impl Map {
 
     fn restate(&mut self, purpose: Purpose, cause: RequestId) {
         self.remember(cause);
+        self.now.partial_since = self.partial_since();
         if purpose == Purpose::Close && self.now.state == RootState::Changing {
             self.now.state = RootState::Clean;
         }
@@ -262,7 +286,8 @@ impl Map {
     /// for one that nobody wants.
     fn root_to_write(&self) -> Root {
         let oldest = self.allocating.values().copied().min().unwrap_or(self.now.generation);
-        Root { generation: Generation(oldest.0.min(self.now.generation.0)), ..self.now.clone() }
+        let generation = Generation(oldest.0.min(self.now.generation.0));
+        Root { generation, partial_since: self.now.partial_since.min(generation), ..self.now.clone() }
     }
 
     /// The plan was carried out: its root is durable.

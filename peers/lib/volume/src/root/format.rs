@@ -57,7 +57,8 @@ struct RootBytes {
     parent: NameField,
     moved_to: NameField,
     moved_from: NameField,
-    reserved: [u8; 80],
+    partial_since: U64,
+    reserved: [u8; 72],
 }
 
 const _: () = assert!(size_of::<RootBytes>() == 1024);
@@ -69,7 +70,7 @@ const _: () = assert!(offset_of!(RootBytes, last_request) == 104);
 const _: () = assert!(offset_of!(RootBytes, parent) == 176);
 const _: () = assert!(offset_of!(RootBytes, moved_to) == 432);
 const _: () = assert!(offset_of!(RootBytes, moved_from) == 688);
-const _: () = assert!(offset_of!(RootBytes, reserved) == 944);
+const _: () = assert!(offset_of!(RootBytes, partial_since) == 944);
 
 impl RootState {
     fn flags(self) -> u32 {
@@ -117,7 +118,8 @@ impl Root {
             parent: NameField::encode(self.parent.as_ref()),
             moved_to: NameField::encode(self.moved_to.as_ref()),
             moved_from: NameField::encode(self.moved_from.as_ref()),
-            reserved: [0; 80],
+            partial_since: self.partial_since.0.into(),
+            reserved: [0; 72],
         };
         bytes.checksum = root_sum(bytes.as_bytes()).into();
         bytes.as_bytes().to_vec()
@@ -165,6 +167,7 @@ impl RootBytes {
             checkpoint: Checkpoint(self.checkpoint.get()),
             shared_checkpoint: Checkpoint(self.shared_checkpoint.get()),
             log_sequence: LogSequence(self.log_sequence.get()),
+            partial_since: Generation(self.partial_since.get()),
             height: self.height()?,
             top: self.top(),
             last_request: RequestId(self.last_request),
@@ -193,6 +196,7 @@ impl RootBytes {
             (48, "shared before", self.shared_before.get(), generation),
             (56, "checkpoint", checkpoint, COUNTER_MAX),
             (64, "shared checkpoint", self.shared_checkpoint.get(), checkpoint),
+            (944, "partial since", self.partial_since.get(), generation),
             (72, "log sequence", self.log_sequence.get(), COUNTER_MAX),
         ];
         match counters.into_iter().find(|&(_, _, found, most)| found > most) {

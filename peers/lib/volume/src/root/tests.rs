@@ -29,6 +29,7 @@ fn golden() -> Root {
         checkpoint: Checkpoint(4),
         shared_checkpoint: Checkpoint(3),
         log_sequence: LogSequence(2),
+        partial_since: Generation(0),
         height: 2,
         top: Some(NodeRef { owner: id, checkpoint: Checkpoint(4), checksum: crc32c::crc32c(INNER) }),
         last_request: counting(0),
@@ -82,6 +83,7 @@ fn tombstones_are_these_bytes() {
         checkpoint: Checkpoint(2),
         shared_checkpoint: Checkpoint(1),
         log_sequence: LogSequence(1),
+        partial_since: Generation(0),
         ..blank(5)
     };
     assert!(volume.tombstone(RequestId([2; 32])).encode() == TOMBSTONE);

@@ -234,6 +234,9 @@ pub(super) fn carry_out(stores: &mut Stores, name: &str, plan: &Plan, cut: Cut) 
     if cut == Cut::AfterSeal {
         return false;
     }
+    if let Some(carried) = &plan.carried {
+        stores.replace(carried.name.as_str(), &carried.bytes);
+    }
     for (done, write) in plan.writes.iter().enumerate() {
         if cut == Cut::AfterNodes(done) {
             return false;
