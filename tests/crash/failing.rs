@@ -134,7 +134,8 @@ fn a_full_disk_leaves_no_object_that_was_never_written() {
 #[test]
 fn a_slow_object_does_not_hold_up_others() {
     let Some(disk) = Disk::mount("a_slow_object_does_not_hold_up_others") else { return };
-    let files = Files::open(&Config::new(disk.path()), 8).unwrap();
+    // Fewer threads than syncs of the slow one.
+    let files = Files::open(&Config { nr_threads: 2, ..Config::new(disk.path()) }, 16).unwrap();
     for object in ["slow", "quick"] {
         files.write(&name(object), 0, b"bytes").unwrap();
     }
@@ -144,6 +145,7 @@ fn a_slow_object_does_not_hold_up_others() {
         while disk.left() > 0 {
             std::thread::yield_now();
         }
+        let others: Vec<_> = (0..4).map(|_| threads.spawn(|| sync(&files, "slow").unwrap())).collect();
         for _ in 0..20 {
             files.write(&name("quick"), 0, b"again").unwrap();
             sync(&files, "quick").unwrap();
@@ -151,6 +153,7 @@ fn a_slow_object_does_not_hold_up_others() {
         }
         assert!(!slow.is_finished(), "twenty rounds of others took as long as the slow one");
         slow.join().unwrap();
+        others.into_iter().for_each(|other| other.join().unwrap());
     });
 }
 

@@ -11,6 +11,7 @@ mod commands;
 mod legacy;
 mod locks;
 mod names;
+mod scrub;
 mod snapshots;
 mod supervision;
 mod volumes;

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::{arguments::Scrub, load};
 use crate::{
-    config::{Configuration, Settings},
+    config::{Configuration, Kind},
     failure::{Failed, tell},
     output, size,
     supervision::reach,
@@ -100,8 +100,7 @@ fn scrub(file: &Path, wanted: &Scrub) -> anyhow::Result<u64> {
 
 /// Names and ports of the stores that are meant.
 fn stores(configuration: &Configuration, role: Option<&str>) -> Result<Vec<(String, u32)>, Failed> {
-    let is_store = |settings: &Settings| matches!(settings, Settings::Filed(_));
-    let all = configuration.roles.iter().filter(|role| is_store(&role.settings));
+    let all = configuration.roles.iter().filter(|role| Kind::STORES.contains(&role.outline.kind));
     let meant = all.filter(|candidate| role.is_none_or(|role| candidate.outline.name == role));
     let stores: Vec<_> = meant.map(|role| (role.outline.name.clone(), *role.outline.ports.start())).collect();
     match role {
@@ -204,6 +203,10 @@ impl Report {
         }
         if *damaged > self.damages.len() as u64 {
             text += "  and more\n";
+        }
+        if *damaged > 0 {
+            text +=
+                "  with verify = \"read\", `vlmc hash` fails for each snapshot that uses what is damaged\n";
         }
         text
     }

@@ -9,13 +9,13 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, unbounded};
 use store::{ErrorKind, StoreError, StoreOperation, StoreReply, StoreRequest};
 
-use crate::config::{Config, Io};
+use crate::config::Config;
 use crate::entries::{Access, Entries};
 use crate::error::Error;
-use crate::fault::{Fault, Result};
+use crate::fault::{Fault, Result, is_hard, is_refusal};
 use crate::handle::{Handle, Purpose};
 use crate::inline::Inline;
-use crate::notifier::Notifier;
+use crate::notifier::{Notifier, ring_as_configured};
 use crate::objects::{Objects, is_aligned};
 use crate::operation::{Operation, Way, access_of, way_of};
 use crate::pool::{Hands, Job, Outcome, Pool, Wake, Work};
@@ -24,6 +24,7 @@ use crate::process::Identity;
 use crate::ring::{Direction, Futex, Region, Ring, Transfer};
 use crate::slots::Slots;
 use crate::status::Status;
+use crate::syncs::Syncs;
 use crate::verified;
 use crate::waiting::Waiting;
 
@@ -38,6 +39,7 @@ pub struct Engine<T> {
     /// Operations that wait for a lock; bounded by those who ask.
     waiting_count: usize,
     entries: Entries,
+    syncs: Syncs,
     /// Operations that may go on now.
     ready: VecDeque<u32>,
     finished: VecDeque<Finished<T>>,
@@ -85,7 +87,7 @@ impl<T> Engine<T> {
         surroundings: Surroundings,
     ) -> std::result::Result<Self, Error> {
         config.check(nr_ops)?;
-        let (ring, notifier) = make_ring(config.io, nr_ops, &wake, surroundings.has_futex)?;
+        let (ring, notifier) = ring_as_configured(config.io, nr_ops, &wake, surroundings.has_futex)?;
         // Threads that move bytes keep their process alive; only a ring can outlive it.
         let claim = surroundings.port.filter(|_| config.direct && ring.is_some()).map(Identity::key_of_port);
         let objects = Arc::new(prepare(config, claim)?);
@@ -95,6 +97,7 @@ impl<T> Engine<T> {
             operations: Slots::new(),
             waiting_count: 0,
             entries: Entries::new(config.fdcache),
+            syncs: Syncs::default(),
             ready: VecDeque::new(),
             finished: VecDeque::new(),
             ended,
@@ -285,6 +288,9 @@ impl<T> Engine<T> {
         if is_change && !open.is_claimed() {
             return self.pool.run(Job { slot, work: Work::Claim(open) });
         }
+        if matches!(operation.request.operation, StoreOperation::Sync) && !self.syncs.begin(&open, slot) {
+            return;
+        }
         let Some((_, direction)) = operation.transfer() else { return self.hand_over(slot) };
         if self.inline.run(operation, &open, direction) {
             return self.moved(slot, direction);
@@ -430,7 +436,23 @@ impl<T> Engine<T> {
                 self.waiting_count += 1;
                 self.waiting.wait(slot, self.operations[slot].request.clone());
             }
-            Outcome::Replied(result) => self.finish(slot, result),
+            Outcome::Replied(result) => {
+                if matches!(self.operations[slot].request.operation, StoreOperation::Sync) {
+                    self.synced(slot, &result);
+                }
+                self.finish(slot, result);
+            }
+        }
+    }
+
+    /// Answers those who shared a sync, and begins the next one.
+    fn synced(&mut self, slot: u32, result: &Result<StoreReply>) {
+        let Some(open) = &self.operations[slot].open else { return };
+        let (sharing, next) = self.syncs.end(open);
+        next.into_iter().for_each(|slot| self.hand_over(slot));
+        for slot in sharing {
+            let result = result.as_ref().map(|_| StoreReply::Done).map_err(Fault::again);
+            self.finish(slot, result);
         }
     }
 
@@ -459,42 +481,5 @@ impl<T> Engine<T> {
         }
         let result = result.map_err(|fault| fault.while_doing(request.operation.action(), &request.object));
         self.finished.push_back(Finished { token, result });
-    }
-}
-
-/// Whether an error of the ring is the answer; others may come of what only the ring cannot do.
-fn is_hard(error: &io::Error) -> bool {
-    !matches!(
-        error.raw_os_error(),
-        Some(libc::EAGAIN | libc::EINTR | libc::EINVAL | libc::EOPNOTSUPP | libc::ECANCELED)
-    )
-}
-
-/// Whether a write was refused before it began, so that nothing the system had taken can be lost.
-fn is_refusal(error: &io::Error) -> bool {
-    matches!(ErrorKind::of_io(error), ErrorKind::NoSpace | ErrorKind::Invalid | ErrorKind::ReadOnly)
-}
-
-fn make_ring(
-    io: Io,
-    nr_ops: usize,
-    wake: &Wake,
-    has_futex: bool,
-) -> std::result::Result<(Option<Ring>, Option<Notifier>), Error> {
-    if io == Io::Threads {
-        return Ok((None, None));
-    }
-    let entries = u32::try_from(nr_ops).unwrap_or(u32::MAX);
-    let made = Ring::new(entries, has_futex).and_then(|ring| {
-        let notifier =
-            if ring.can_wait_for_futex() { None } else { Some(Notifier::start(&ring, wake.clone())?) };
-        Ok((Some(ring), notifier))
-    });
-    match made {
-        Err(error) if io == Io::Auto => {
-            tracing::info!(%error, "no io_uring here, threads read and write");
-            Ok((None, None))
-        }
-        result => result.map_err(Error::Ring),
     }
 }

@@ -79,3 +79,16 @@ pub(crate) fn if_found<T>(result: std::result::Result<T, Errno>) -> Result<Optio
         Err(errno) => Err(errno.into()),
     }
 }
+
+/// Whether an error of the ring is the answer; others may come of what only the ring cannot do.
+pub(crate) fn is_hard(error: &io::Error) -> bool {
+    !matches!(
+        error.raw_os_error(),
+        Some(libc::EAGAIN | libc::EINTR | libc::EINVAL | libc::EOPNOTSUPP | libc::ECANCELED)
+    )
+}
+
+/// Whether a write was refused before it began, so that nothing the system had taken can be lost.
+pub(crate) fn is_refusal(error: &io::Error) -> bool {
+    matches!(ErrorKind::of_io(error), ErrorKind::NoSpace | ErrorKind::Invalid | ErrorKind::ReadOnly)
+}

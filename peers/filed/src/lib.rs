@@ -48,6 +48,7 @@ mod slots;
 mod spin;
 mod status;
 mod sums;
+mod syncs;
 mod verified;
 mod waiting;
 

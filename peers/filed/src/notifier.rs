@@ -8,6 +8,8 @@ use std::thread::JoinHandle;
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::config::Io;
+use crate::error::Error;
 use crate::pool::Wake;
 use crate::ring::Ring;
 
@@ -42,5 +44,30 @@ impl Drop for Notifier {
         if let Some(thread) = self.thread.take() {
             let _has_ended = thread.join();
         }
+    }
+}
+
+/// The ring, if there is to be one, and a notifier where its completions need one.
+pub(crate) fn ring_as_configured(
+    io: Io,
+    nr_ops: usize,
+    wake: &Wake,
+    has_futex: bool,
+) -> std::result::Result<(Option<Ring>, Option<Notifier>), Error> {
+    if io == Io::Threads {
+        return Ok((None, None));
+    }
+    let entries = u32::try_from(nr_ops).unwrap_or(u32::MAX);
+    let made = Ring::new(entries, has_futex).and_then(|ring| {
+        let notifier =
+            if ring.can_wait_for_futex() { None } else { Some(Notifier::start(&ring, wake.clone())?) };
+        Ok((Some(ring), notifier))
+    });
+    match made {
+        Err(error) if io == Io::Auto => {
+            tracing::info!(%error, "no io_uring here, threads read and write");
+            Ok((None, None))
+        }
+        result => result.map_err(Error::Ring),
     }
 }

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use filed::{Config, Files, Io};
 use store::{ErrorKind, ObjectName, Store, StoreOperation, WriteMode};
@@ -12,15 +13,20 @@ use store::{ErrorKind, ObjectName, Store, StoreOperation, WriteMode};
 struct SmallDisk {
     _directory: tempfile::TempDir,
     path: PathBuf,
+    _alone: MutexGuard<'static, ()>,
 }
+
+/// A process that another test starts has our open files for a moment, and a deleted one takes space until that is over.
+static ALONE: Mutex<()> = Mutex::new(());
 
 impl SmallDisk {
     /// None, said aloud, where mounting is not allowed.
     fn mount() -> Option<Self> {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().to_owned();
         if run("mount", &["-t", "tmpfs", "-o", "size=1m,nr_inodes=200", "none"], &path) {
-            return Some(Self { _directory: directory, path });
+            return Some(Self { _directory: directory, path, _alone: alone });
         }
         eprintln!("skipped: needs the right to mount");
         None
