@@ -20,6 +20,7 @@ const BLOCK: u32 = 65_536;
 const PAGE: usize = 4096;
 /// Few enough that a flush syncs single objects: Linux does not tell FUSE of a sync of the whole file system.
 const PAGES: usize = 256;
+const PAGES_OF_BLOCK: usize = BLOCK as usize / PAGE;
 /// What is done before the power goes.
 const STEPS: usize = 240;
 /// Moments at which it does.
@@ -32,7 +33,7 @@ fn page_of(stamp: u64) -> Vec<u8> {
     std::iter::repeat_n(stamp.to_le_bytes(), PAGE / 8).flatten().collect()
 }
 
-/// Writes, flushes, snapshots and restarts, and all that this did to the disk.
+/// Writes, discards, flushes, snapshots, scrubs and restarts, and all that this did to the disk.
 fn record(disk: &Disk) -> Vec<Event> {
     let mut dice = Dice::new(11);
     let mut snapshots = 0;
@@ -66,6 +67,13 @@ fn record(disk: &Disk) -> Vec<Event> {
             8 => {
                 disk.ages();
                 scrub(&mut client).unwrap();
+            }
+            9 | 10 => {
+                let block = dice.below(PAGES / PAGES_OF_BLOCK);
+                for page in block * PAGES_OF_BLOCK..(block + 1) * PAGES_OF_BLOCK {
+                    disk.note(Note::Writing { page, stamp: 0 });
+                }
+                client.discard(VOLUME, block as u64 * u64::from(BLOCK), u64::from(BLOCK)).unwrap();
             }
             _ => {
                 let (page, stamp) = (dice.below(PAGES), step as u64);
