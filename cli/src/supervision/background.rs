@@ -23,7 +23,7 @@ use signal_hook::{
 use xseg::{PortInfo, Segment};
 
 use super::{
-    control, ground,
+    control, ground, keeping,
     pid_file::{self, Found, PidFile},
     process, reach,
     supervisor::{End, Event, Launch, Supervisor},
@@ -99,6 +99,8 @@ fn listen(configuration: &Configuration, events: &Sender<Event>) -> anyhow::Resu
         let _unheard = ordered.send(Event::Ordered(asked));
     };
     control::serve(&socket, deliver).with_context(|| format!("cannot listen at {}", socket.display()))?;
+    let keep = configuration.top.run_dir.join(client::keeping::SOCKET);
+    keeping::serve(&keep).with_context(|| format!("cannot listen at {}", keep.display()))?;
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("cannot watch for signals")?;
     let interrupted = events.clone();
     let watch = move || {

@@ -5,6 +5,7 @@ mod backoff;
 pub(crate) mod control;
 pub(crate) mod foreground;
 pub(crate) mod ground;
+mod keeping;
 pub(crate) mod lost;
 pub(crate) mod one_role;
 pub(crate) mod pid_file;

@@ -1,91 +1,137 @@
 //! Attaching and detaching: the file, then the loop device over it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs, io,
+    os::fd::{AsFd, OwnedFd},
     sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{self, Receiver},
     },
-    time::SystemTime,
+    thread::JoinHandle,
+    time::{Duration, SystemTime},
 };
 
-use client::{Client, Device, Endpoint, Stack};
-use fuser::{BackgroundSession, INodeNo, MountOption};
+use client::{Client, Device, Endpoint, Stack, keeping::Keeper};
+use peer::Common;
 use protocol::{Attached, ErrorKind, Failure};
 use xseg::Reserve;
+use zerocopy::IntoBytes;
 
 use crate::{
     config::{Config, LoopDevices},
     filesystem::{MAX_IO_BYTES, VolumeFiles},
     io::VolumeIo,
+    kernel::{self, Kernel},
     loop_device::LoopDevice,
     mounts,
-    shown::{Shown, ShownSet},
+    shown::{KEPT, Note, NotedFile, Shown, ShownSet},
+    wire::Notice,
 };
 
 /// How many threads take requests from the kernel.
 const KERNEL_THREADS: usize = 2;
+
+/// How long the kernel may take to agree with us after the mount.
+const AGREEMENT: Duration = Duration::from_secs(10);
 
 pub(crate) struct FuseEndpoint {
     stack: Stack,
     config: Config,
     shown: ShownSet,
     loops: HashMap<String, LoopDevice>,
-    session: Option<BackgroundSession>,
+    keeper: Keeper,
+    kernel: Arc<Kernel>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl FuseEndpoint {
+    /// Goes on with a killed predecessor's mount if somebody kept its connection, else mounts the file system.
+    pub(crate) fn start(stack: Stack, common: &Common, config: &Config) -> io::Result<FuseEndpoint> {
+        let (keeper, kept) = Keeper::of(common);
+        let kept = kept.into_iter().find(|kept| kept.name == KEPT);
+        match kept.map(|kept| (serde_json::from_str(&kept.note), kept.descriptor)) {
+            Some((Ok(note), descriptor)) => FuseEndpoint::resume(stack, config, keeper, &note, descriptor),
+            Some((Err(error), _)) => {
+                tracing::error!(%error, "what is said of the kept mount makes no sense: mounting anew");
+                FuseEndpoint::mount(stack, config, keeper)
+            }
+            None => FuseEndpoint::mount(stack, config, keeper),
+        }
+    }
+
     /// Mounts the file system, over what a predecessor that was killed may have left.
-    pub(crate) fn mount(stack: Stack, config: &Config) -> io::Result<FuseEndpoint> {
+    fn mount(stack: Stack, config: &Config, keeper: Keeper) -> io::Result<FuseEndpoint> {
         // The kernel names the files only as long as they are below the mount.
         LoopDevice::detach_all_below(&config.mountpoint);
         mounts::detach_left(&config.mountpoint);
         fs::create_dir_all(&config.mountpoint)?;
-        let shown = ShownSet::default();
-        let files = VolumeFiles {
-            shown: shown.clone(),
-            since: SystemTime::now(),
-            uid: rustix::process::getuid().as_raw(),
-            gid: rustix::process::getgid().as_raw(),
-        };
-        let mut options = fuser::Config::default();
-        options.mount_options = vec![
-            MountOption::FSName(mounts::SOURCE.into()),
-            MountOption::NoSuid,
-            MountOption::NoDev,
-            MountOption::NoExec,
-        ];
-        options.n_threads = Some(KERNEL_THREADS);
-        options.clone_fd = true;
-        let session = fuser::spawn_mount(files, &config.mountpoint, &options)?;
-        Ok(FuseEndpoint {
-            stack,
-            config: config.clone(),
-            shown,
-            loops: HashMap::new(),
-            session: Some(session),
-        })
+        let kernel = Arc::new(Kernel::new(mounts::attach(&config.mountpoint)?));
+        let shown = ShownSet::new(keeper.clone(), 0);
+        let (files, agreement) = files(&shown);
+        let threads = kernel::start(&kernel, &files, KERNEL_THREADS)?;
+        agreement
+            .recv_timeout(AGREEMENT)
+            .map_err(|_| io::Error::other("the kernel does not agree with us"))?;
+        if files.has_resend.load(Ordering::Acquire) {
+            keeper.keep(KEPT, shown.told(), kernel.as_fd().try_clone_to_owned()?);
+        } else {
+            tracing::warn!(
+                "this kernel does not ask again: if this role is killed, what it shows is lost (Linux 6.9 can)"
+            );
+        }
+        let (config, loops) = (config.clone(), HashMap::new());
+        Ok(FuseEndpoint { stack, config, shown, loops, keeper, kernel, threads })
     }
 
-    fn show(&self, volume: &str, is_read_only: bool) -> Result<Arc<Shown>, Failure> {
+    /// Serves a predecessor's mount on: its files as the kernel knows them, then what it had not answered.
+    fn resume(
+        stack: Stack,
+        config: &Config,
+        keeper: Keeper,
+        note: &Note,
+        descriptor: OwnedFd,
+    ) -> io::Result<FuseEndpoint> {
+        keeper.keep(KEPT, serde_json::to_string(note)?, descriptor.try_clone()?);
+        let kernel = Arc::new(Kernel::new(descriptor));
+        let shown = ShownSet::new(keeper.clone(), note.next_inode);
+        let loops = LoopDevice::all_below(&config.mountpoint);
+        let config = config.clone();
+        let mut endpoint = FuseEndpoint { stack, config, shown, loops, keeper, kernel, threads: Vec::new() };
+        for file in &note.files {
+            endpoint.show_again(file).map_err(|failure| io::Error::other(failure.to_string()))?;
+        }
+        let (files, _) = files(&endpoint.shown);
+        endpoint.threads = kernel::start(&endpoint.kernel, &files, KERNEL_THREADS)?;
+        endpoint.kernel.notify(Notice::Resend, &[])?;
+        tracing::info!(volumes = note.files.len(), "goes on with a mount that was kept");
+        Ok(endpoint)
+    }
+
+    fn show_again(&self, file: &NotedFile) -> Result<(), Failure> {
+        // What the predecessor had under way may not land after what the kernel asks again and then asks next.
+        client::await_the_dead(&self.stack, &file.volume)?;
+        let shown = self.open(&file.volume, file.is_read_only, file.inode, file.handles.clone())?;
+        self.shown.insert_noted(shown);
+        Ok(())
+    }
+
+    fn open(
+        &self,
+        volume: &str,
+        is_read_only: bool,
+        inode: u64,
+        handles: BTreeSet<u64>,
+    ) -> Result<Arc<Shown>, Failure> {
         let bytes = u64::from(self.config.buffer_mib) << 20;
         let reserve = Reserve { requests: self.config.depth, bytes: bytes.max(2 * u64::from(MAX_IO_BYTES)) };
         let device = Device::open(&self.stack, volume, is_read_only, reserve)?;
         let info = device.info().clone();
         let io = VolumeIo::start(device).map_err(|error| unavailable(volume, &error))?;
         let size_bytes = AtomicU64::new(info.size_bytes);
-        let inode = self.shown.next_inode();
-        let shown = Arc::new(Shown {
-            volume: volume.to_owned(),
-            inode,
-            info,
-            size_bytes,
-            io,
-            open_count: AtomicU32::new(0),
-        });
-        self.shown.insert(Arc::clone(&shown));
-        Ok(shown)
+        let (volume, handles) = (volume.to_owned(), Mutex::new(handles));
+        Ok(Arc::new(Shown { volume, inode, info, size_bytes, io, handles }))
     }
 
     fn wants_loop(&self) -> bool {
@@ -107,8 +153,8 @@ impl FuseEndpoint {
     fn user_count(&self, shown: &Shown) -> u32 {
         match self.loops.get(&shown.volume) {
             // The loop device itself has the file open once.
-            Some(device) => shown.open_count.load(Ordering::Relaxed).saturating_sub(1) + device.user_count(),
-            None => shown.open_count.load(Ordering::Relaxed),
+            Some(device) => shown.open_count().saturating_sub(1) + device.user_count(),
+            None => shown.open_count(),
         }
     }
 
@@ -133,7 +179,8 @@ impl Endpoint for FuseEndpoint {
             let message = format!("volume {volume} is mapped already: {}", self.location(volume));
             return Err(Failure::new(ErrorKind::Exists, message));
         }
-        let shown = self.show(volume, is_read_only)?;
+        let shown = self.open(volume, is_read_only, self.shown.next_inode(), BTreeSet::new())?;
+        self.shown.insert(Arc::clone(&shown));
         if self.wants_loop() {
             match LoopDevice::attach(&self.config.mountpoint.join(volume), shown.info.is_read_only) {
                 Ok(device) => drop(self.loops.insert(volume.to_owned(), device)),
@@ -178,10 +225,9 @@ impl Endpoint for FuseEndpoint {
         let shown = self.find(volume)?;
         let info = Client::connect(&self.stack)?.info(volume)?;
         shown.size_bytes.store(info.size_bytes, Ordering::Relaxed);
-        if let Some(session) = &self.session {
-            // A kernel that has forgotten the file will ask for its size anyway.
-            let _forgotten = session.notifier().inval_inode(INodeNo(shown.inode), 0, 0);
-        }
+        // A kernel that has forgotten the file will ask for its size anyway.
+        let whole = [shown.inode, 0, 0];
+        let _forgotten = self.kernel.notify(Notice::InvalidInode, whole.as_bytes());
         match self.loops.get(volume) {
             Some(device) => device.refresh().map_err(|error| unavailable(volume, &error)),
             None => Ok(()),
@@ -195,13 +241,31 @@ impl Endpoint for FuseEndpoint {
                 tracing::warn!(volume = shown.volume, %failure, "left with I/O that could not be finished");
             }
         }
-        if let Some(session) = self.session.take()
-            && let Err(error) = session.umount_and_join()
-        {
+        if let Err(error) = mounts::detach(&self.config.mountpoint) {
             tracing::warn!(%error, "cannot unmount the volumes' file system; it goes when its users do");
             mounts::detach_left(&self.config.mountpoint);
+            return self.keeper.forget(KEPT);
+        }
+        self.keeper.forget(KEPT);
+        for thread in self.threads.drain(..) {
+            // It logged what made it panic, if anything did.
+            let _panicked = thread.join();
         }
     }
+}
+
+/// What the threads answer from, and where the first agreement is heard of.
+fn files(shown: &ShownSet) -> (Arc<VolumeFiles>, Receiver<()>) {
+    let (agreed, agreement) = mpsc::sync_channel(1);
+    let files = VolumeFiles {
+        shown: shown.clone(),
+        since: SystemTime::now(),
+        uid: rustix::process::getuid().as_raw(),
+        gid: rustix::process::getgid().as_raw(),
+        has_resend: AtomicBool::new(false),
+        agreed,
+    };
+    (Arc::new(files), agreement)
 }
 
 /// Gives the volume free. Another endpoint may still show it or nobody has opened it: both are fine.

@@ -2,25 +2,31 @@
 
 use std::{
     ffi::OsStr,
-    sync::{Arc, atomic::Ordering},
-    time::{Duration, SystemTime},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use client::Io;
-use fuser::{
-    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, KernelConfig,
-    LockOwner, OpenAccMode, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry,
-    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
-};
 use protocol::Flags;
+use rustix::io::Errno;
 
 use crate::{
     io::{Seek, Waiting},
+    kernel::Reply,
     shown::{ROOT_INODE, Shown, ShownSet},
+    wire::{
+        self, Asked, Attributes, AttributesOut, EntryOut, FallocateIn, InHeader, InitIn, InitOut, LseekIn,
+        OpenIn, RangeIn, SETATTR_SIZE, SetAttrIn, StatFsOut, init, open,
+    },
 };
 
 /// The largest request taken from the kernel, in bytes.
 pub(crate) const MAX_IO_BYTES: u32 = 1 << 20;
+/// How many pages that is.
+const MAX_IO_PAGES: u16 = 256;
 /// How many requests the kernel may have waiting in the background.
 const MAX_BACKGROUND: u16 = 512;
 /// How long the kernel may believe what it was told of a file.
@@ -30,306 +36,250 @@ const SEEK_REACH: u64 = 64 << 30;
 /// Room for what a seek finds, in bytes.
 const EXTENTS_BYTES: u64 = 64 << 10;
 
+/// What is answered from, by all threads that serve the kernel.
 pub(crate) struct VolumeFiles {
     pub(crate) shown: ShownSet,
     pub(crate) since: SystemTime,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// Whether the kernel asks again what a dead predecessor did not answer.
+    pub(crate) has_resend: AtomicBool,
+    /// Hears once that the kernel and we have agreed.
+    pub(crate) agreed: mpsc::SyncSender<()>,
 }
 
 impl VolumeFiles {
-    fn root(&self) -> FileAttr {
-        self.attributes(ROOT_INODE, 0, FileType::Directory, 0o755)
-    }
-
-    fn file(&self, shown: &Shown) -> FileAttr {
-        let permissions = if shown.info.is_read_only { 0o440 } else { 0o660 };
-        self.attributes(shown.inode, shown.size_bytes(), FileType::RegularFile, permissions)
-    }
-
-    fn attributes(&self, inode: u64, size: u64, kind: FileType, perm: u16) -> FileAttr {
-        FileAttr {
-            ino: INodeNo(inode),
-            size,
-            blocks: size.div_ceil(512),
-            atime: self.since,
-            mtime: self.since,
-            ctime: self.since,
-            crtime: self.since,
-            kind,
-            perm,
-            nlink: 1,
-            uid: self.uid,
-            gid: self.gid,
-            rdev: 0,
-            blksize: 4096,
-            flags: 0,
+    /// Serves one request.
+    pub(crate) fn serve(&self, reply: Reply, header: &InHeader, asked: Asked<'_>) {
+        let node = header.node;
+        match asked {
+            Asked::Forget => {}
+            Asked::Nothing => reply.ok(),
+            Asked::Unknown => reply.error(Errno::NOSYS),
+            Asked::Init(wish) => self.agree(reply, &wish),
+            Asked::Lookup(name) => self.lookup(reply, node, name),
+            Asked::GetAttr => self.attributes_of(reply, node),
+            Asked::SetAttr(wish) => self.set_attributes(reply, node, &wish),
+            Asked::Open(wish) => self.open(reply, node, &wish),
+            Asked::OpenDir => reply.opened(0, 0),
+            Asked::ReadDir(range) => self.read_directory(reply, node, &range),
+            Asked::StatFs => self.tell_of_itself(reply),
+            Asked::Read(range) => self.with(node, reply, |shown, reply| read(shown, reply, &range)),
+            Asked::Write(range, data) => {
+                self.with(node, reply, |shown, reply| write(shown, reply, &range, data));
+            }
+            Asked::Release(wish) => {
+                self.shown.closed(node, wish.handle);
+                reply.ok();
+            }
+            Asked::Fsync => self.with(node, reply, |shown, reply| {
+                shown.io.submit(Io::Flush, 0, &[], Waiting::Done(reply));
+            }),
+            Asked::Fallocate(wish) => self.with(node, reply, |shown, reply| allocate(shown, reply, &wish)),
+            Asked::Lseek(wish) => self.with(node, reply, |shown, reply| seek(shown, reply, &wish)),
         }
     }
 
-    fn opened(&self, inode: INodeNo) -> Result<Arc<Shown>, Errno> {
-        self.shown.by_inode(inode.0).ok_or(Errno::ENOENT)
+    fn with(&self, node: u64, reply: Reply, serve: impl FnOnce(&Shown, Reply)) {
+        match self.shown.by_inode(node) {
+            Some(shown) => serve(&shown, reply),
+            None => reply.error(Errno::NOENT),
+        }
     }
+
+    fn agree(&self, reply: Reply, wish: &InitIn) {
+        if wish.major != wire::MAJOR || wish.minor < wire::MIN_MINOR {
+            tracing::error!(wish.major, wish.minor, "this kernel's FUSE is too old");
+            return reply.error(Errno::PROTO);
+        }
+        let ours = init::ASYNC_READ
+            | init::BIG_WRITES
+            | init::ASYNC_DIO
+            | init::PARALLEL_DIROPS
+            | init::MAX_PAGES
+            | init::EXT
+            | init::HAS_RESEND;
+        let agreed = ours & wish.all_flags();
+        let (low, high) = halves(agreed);
+        reply.value(&InitOut {
+            major: wire::MAJOR,
+            minor: wire::MINOR,
+            max_readahead: wish.max_readahead,
+            flags: low,
+            flags_high: high,
+            max_background: MAX_BACKGROUND,
+            congestion_threshold: MAX_BACKGROUND / 4 * 3,
+            max_write: MAX_IO_BYTES,
+            time_granularity: 1,
+            max_pages: MAX_IO_PAGES,
+            ..InitOut::default()
+        });
+        self.has_resend.store(agreed & init::HAS_RESEND != 0, Ordering::Release);
+        // Nobody waits for a second agreement.
+        let _unheard = self.agreed.try_send(());
+    }
+
+    fn lookup(&self, reply: Reply, parent: u64, name: &OsStr) {
+        let shown = name.to_str().filter(|_| parent == ROOT_INODE).and_then(|name| self.shown.by_name(name));
+        match shown {
+            Some(shown) => reply.value(&EntryOut {
+                node: shown.inode,
+                generation: 0,
+                entry_valid: BELIEF.as_secs(),
+                attributes_valid: BELIEF.as_secs(),
+                nanoseconds: [0; 2],
+                attributes: self.file(&shown),
+            }),
+            None => reply.error(Errno::NOENT),
+        }
+    }
+
+    fn attributes_of(&self, reply: Reply, node: u64) {
+        if node == ROOT_INODE {
+            return reply.value(&told(self.attributes(ROOT_INODE, 0, 0o040_755)));
+        }
+        self.with(node, reply, |shown, reply| reply.value(&told(self.file(shown))));
+    }
+
+    fn set_attributes(&self, reply: Reply, node: u64, wish: &SetAttrIn) {
+        self.with(node, reply, |shown, reply| {
+            let is_resize = wish.valid & SETATTR_SIZE != 0 && wish.size != shown.size_bytes();
+            // A volume keeps its size: `vlmc resize` changes it.
+            if is_resize { reply.error(Errno::PERM) } else { reply.value(&told(self.file(shown))) }
+        });
+    }
+
+    fn open(&self, reply: Reply, node: u64, wish: &OpenIn) {
+        let wants_write = wish.flags & libc::O_ACCMODE.cast_unsigned() != 0;
+        match self.shown.by_inode(node) {
+            Some(shown) if shown.info.is_read_only && wants_write => reply.error(Errno::ROFS),
+            Some(_) => {
+                // The number of the request: asked again after a death, it is the same handle.
+                let handle = reply.unique();
+                self.shown.opened(node, handle);
+                reply.opened(handle, open::DIRECT_IO | open::PARALLEL_DIRECT_WRITES);
+            }
+            None => reply.error(Errno::NOENT),
+        }
+    }
+
+    fn read_directory(&self, reply: Reply, node: u64, range: &RangeIn) {
+        if node != ROOT_INODE {
+            return reply.error(Errno::NOTDIR);
+        }
+        let mut entries = vec![(ROOT_INODE, false, ".".to_owned()), (ROOT_INODE, false, "..".to_owned())];
+        entries.extend(self.shown.all().iter().map(|shown| (shown.inode, true, shown.volume.clone())));
+        let from = usize::try_from(range.offset).unwrap_or(usize::MAX);
+        let room = range.size.min(MAX_IO_BYTES) as usize;
+        let mut list = Vec::new();
+        for (position, (inode, is_file, name)) in (1_u64..).zip(entries).skip(from) {
+            if !wire::add_entry(&mut list, room, inode, position, is_file, &name) {
+                break;
+            }
+        }
+        reply.data(&list);
+    }
+
+    fn tell_of_itself(&self, reply: Reply) {
+        let files = u64::try_from(self.shown.all().len()).unwrap_or(u64::MAX);
+        let told =
+            StatFsOut { files, block_size: 4096, name_len: 255, fragment_size: 4096, ..StatFsOut::default() };
+        reply.value(&told);
+    }
+
+    fn file(&self, shown: &Shown) -> Attributes {
+        let permissions = if shown.info.is_read_only { 0o440 } else { 0o660 };
+        self.attributes(shown.inode, shown.size_bytes(), 0o100_000 | permissions)
+    }
+
+    fn attributes(&self, node: u64, size: u64, mode: u32) -> Attributes {
+        let since = self.since.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Attributes {
+            node,
+            size,
+            blocks: size.div_ceil(512),
+            times: [since.as_secs(); 3],
+            nanoseconds: [since.subsec_nanos(); 3],
+            mode,
+            links: 1,
+            uid: self.uid,
+            gid: self.gid,
+            block_size: 4096,
+            ..Attributes::default()
+        }
+    }
+}
+
+fn halves(flags: u64) -> (u32, u32) {
+    let low = u32::try_from(flags & u64::from(u32::MAX)).unwrap_or(0);
+    (low, u32::try_from(flags >> 32).unwrap_or(0))
+}
+
+fn told(attributes: Attributes) -> AttributesOut {
+    AttributesOut { valid: BELIEF.as_secs(), nanoseconds: 0, padding: 0, attributes }
 }
 
 /// `size` cut at the end of the volume, or an error beyond it.
 fn within(shown: &Shown, offset: u64, size: u64) -> Result<u64, Errno> {
-    let left = shown.size_bytes().checked_sub(offset).ok_or(Errno::EFBIG)?;
-    if left == 0 && size > 0 { Err(Errno::ENOSPC) } else { Ok(size.min(left)) }
+    let left = shown.size_bytes().checked_sub(offset).ok_or(Errno::FBIG)?;
+    if left == 0 && size > 0 { Err(Errno::NOSPC) } else { Ok(size.min(left)) }
 }
 
-impl Filesystem for VolumeFiles {
-    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        // Smaller is what an old kernel allows; then requests are smaller.
-        let _write = config.set_max_write(MAX_IO_BYTES);
-        let _background = config.set_max_background(MAX_BACKGROUND);
-        Ok(())
+fn read(shown: &Shown, reply: Reply, range: &RangeIn) {
+    let left = shown.size_bytes().saturating_sub(range.offset);
+    let size = range.size.min(MAX_IO_BYTES).min(u32::try_from(left).unwrap_or(u32::MAX));
+    if size == 0 {
+        return reply.data(&[]);
     }
+    let length = u64::from(size);
+    let io = Io::Read { offset: range.offset, size: length };
+    shown.io.submit(io, length, &[], Waiting::Read(reply, size));
+}
 
-    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let shown =
-            name.to_str().filter(|_| parent.0 == ROOT_INODE).and_then(|name| self.shown.by_name(name));
-        match shown {
-            Some(shown) => reply.entry(&BELIEF, &self.file(&shown), Generation(0)),
-            None => reply.error(Errno::ENOENT),
-        }
-    }
+fn write(shown: &Shown, reply: Reply, range: &RangeIn, data: &[u8]) {
+    let size = match within(shown, range.offset, range.size.into()) {
+        Ok(size) => size,
+        Err(error) => return reply.error(error),
+    };
+    let fits = usize::try_from(size).unwrap_or(0);
+    let written = u32::try_from(size).unwrap_or(0);
+    let is_synchronous = range.flags & (libc::O_SYNC | libc::O_DSYNC).cast_unsigned() != 0;
+    let flags = if is_synchronous { Flags::FUA } else { Flags::empty() };
+    let io = Io::Write { offset: range.offset, size, flags };
+    shown.io.submit(io, size, &data[..fits], Waiting::Write(reply, written));
+}
 
-    fn getattr(&self, _request: &Request, inode: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
-        match self.opened(inode) {
-            _ if inode.0 == ROOT_INODE => reply.attr(&BELIEF, &self.root()),
-            Ok(shown) => reply.attr(&BELIEF, &self.file(&shown)),
-            Err(error) => reply.error(error),
-        }
-    }
+fn allocate(shown: &Shown, reply: Reply, wish: &FallocateIn) {
+    let offset = wish.offset;
+    let size = match within(shown, offset, wish.length) {
+        Ok(size) => size,
+        Err(error) => return reply.error(error),
+    };
+    let (flags, mode) = (Flags::empty(), wish.mode.cast_signed());
+    let io = if mode & libc::FALLOC_FL_PUNCH_HOLE != 0 {
+        Io::WriteZeroes { offset, size, flags: Flags::MAY_TRIM }
+    } else if mode & libc::FALLOC_FL_ZERO_RANGE != 0 {
+        Io::WriteZeroes { offset, size, flags }
+    } else if mode & !libc::FALLOC_FL_KEEP_SIZE == 0 {
+        // Space is found when it is written; a promise about it is not ours to make.
+        return reply.ok();
+    } else {
+        return reply.error(Errno::OPNOTSUPP);
+    };
+    shown.io.submit(io, 0, &[], Waiting::Done(reply));
+}
 
-    fn setattr(
-        &self,
-        _request: &Request,
-        inode: INodeNo,
-        _mode: Option<u32>,
-        _uid: Option<u32>,
-        _gid: Option<u32>,
-        size: Option<u64>,
-        _atime: Option<TimeOrNow>,
-        _mtime: Option<TimeOrNow>,
-        _ctime: Option<SystemTime>,
-        _handle: Option<FileHandle>,
-        _crtime: Option<SystemTime>,
-        _chgtime: Option<SystemTime>,
-        _bkuptime: Option<SystemTime>,
-        _flags: Option<fuser::BsdFileFlags>,
-        reply: ReplyAttr,
-    ) {
-        match self.opened(inode) {
-            // A volume keeps its size: `vlmc resize` changes it.
-            Ok(shown) if size.is_some_and(|size| size != shown.size_bytes()) => reply.error(Errno::EPERM),
-            Ok(shown) => reply.attr(&BELIEF, &self.file(&shown)),
-            Err(error) => reply.error(error),
-        }
+fn seek(shown: &Shown, reply: Reply, wish: &LseekIn) {
+    let (offset, size_bytes) = (wish.offset, shown.size_bytes());
+    let wants_data = match wish.whence.cast_signed() {
+        libc::SEEK_DATA => true,
+        libc::SEEK_HOLE => false,
+        _ => return reply.error(Errno::INVAL),
+    };
+    if offset >= size_bytes {
+        return reply.error(Errno::NXIO);
     }
-
-    fn open(&self, _request: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        match self.opened(inode) {
-            Ok(shown) if shown.info.is_read_only && flags.acc_mode() != OpenAccMode::O_RDONLY => {
-                reply.error(Errno::EROFS);
-            }
-            Ok(shown) => {
-                shown.open_count.fetch_add(1, Ordering::Relaxed);
-                let how = FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
-                reply.opened(FileHandle(shown.inode), how);
-            }
-            Err(error) => reply.error(error),
-        }
-    }
-
-    fn release(
-        &self,
-        _request: &Request,
-        inode: INodeNo,
-        _handle: FileHandle,
-        _flags: OpenFlags,
-        _owner: Option<LockOwner>,
-        _flush: bool,
-        reply: ReplyEmpty,
-    ) {
-        if let Ok(shown) = self.opened(inode) {
-            shown.open_count.fetch_sub(1, Ordering::Relaxed);
-        }
-        reply.ok();
-    }
-
-    fn read(
-        &self,
-        _request: &Request,
-        inode: INodeNo,
-        _handle: FileHandle,
-        offset: u64,
-        size: u32,
-        _flags: OpenFlags,
-        _owner: Option<LockOwner>,
-        reply: ReplyData,
-    ) {
-        let shown = match self.opened(inode) {
-            Ok(shown) => shown,
-            Err(error) => return reply.error(error),
-        };
-        let left = shown.size_bytes().saturating_sub(offset);
-        let size = size.min(u32::try_from(left).unwrap_or(u32::MAX));
-        if size == 0 {
-            return reply.data(&[]);
-        }
-        let length = u64::from(size);
-        shown.io.submit(Io::Read { offset, size: length }, length, &[], Waiting::Read(reply, size));
-    }
-
-    fn write(
-        &self,
-        _request: &Request,
-        inode: INodeNo,
-        _handle: FileHandle,
-        offset: u64,
-        data: &[u8],
-        _write_flags: WriteFlags,
-        flags: OpenFlags,
-        _owner: Option<LockOwner>,
-        reply: ReplyWrite,
-    ) {
-        let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
-        let (shown, size) = match self
-            .opened(inode)
-            .and_then(|shown| within(&shown, offset, length).map(|size| (shown, size)))
-        {
-            Ok(found) => found,
-            Err(error) => return reply.error(error),
-        };
-        let fits = usize::try_from(size).unwrap_or(0);
-        let written = u32::try_from(size).unwrap_or(0);
-        let is_synchronous = flags.0 & (libc::O_SYNC | libc::O_DSYNC) != 0;
-        let flags = if is_synchronous { Flags::FUA } else { Flags::empty() };
-        shown.io.submit(
-            Io::Write { offset, size, flags },
-            size,
-            &data[..fits],
-            Waiting::Write(reply, written),
-        );
-    }
-
-    fn flush(
-        &self,
-        _request: &Request,
-        _inode: INodeNo,
-        _handle: FileHandle,
-        _owner: LockOwner,
-        reply: ReplyEmpty,
-    ) {
-        // Closing a file promises nothing; fsync does.
-        reply.ok();
-    }
-
-    fn fsync(
-        &self,
-        _request: &Request,
-        inode: INodeNo,
-        _handle: FileHandle,
-        _data_only: bool,
-        reply: ReplyEmpty,
-    ) {
-        match self.opened(inode) {
-            Ok(shown) => shown.io.submit(Io::Flush, 0, &[], Waiting::Done(reply)),
-            Err(error) => reply.error(error),
-        }
-    }
-
-    fn fallocate(
-        &self,
-        _request: &Request,
-        inode: INodeNo,
-        _handle: FileHandle,
-        offset: u64,
-        length: u64,
-        mode: i32,
-        reply: ReplyEmpty,
-    ) {
-        let (shown, size) = match self
-            .opened(inode)
-            .and_then(|shown| within(&shown, offset, length).map(|size| (shown, size)))
-        {
-            Ok(found) => found,
-            Err(error) => return reply.error(error),
-        };
-        let flags = Flags::empty();
-        let io = if mode & libc::FALLOC_FL_PUNCH_HOLE != 0 {
-            Io::WriteZeroes { offset, size, flags: Flags::MAY_TRIM }
-        } else if mode & libc::FALLOC_FL_ZERO_RANGE != 0 {
-            Io::WriteZeroes { offset, size, flags }
-        } else if mode & !libc::FALLOC_FL_KEEP_SIZE == 0 {
-            // Space is found when it is written; a promise about it is not ours to make.
-            return reply.ok();
-        } else {
-            return reply.error(Errno::EOPNOTSUPP);
-        };
-        shown.io.submit(io, 0, &[], Waiting::Done(reply));
-    }
-
-    fn lseek(
-        &self,
-        _request: &Request,
-        inode: INodeNo,
-        _handle: FileHandle,
-        offset: i64,
-        whence: i32,
-        reply: ReplyLseek,
-    ) {
-        let shown = match self.opened(inode) {
-            Ok(shown) => shown,
-            Err(error) => return reply.error(error),
-        };
-        let size_bytes = shown.size_bytes();
-        let wants_data = match whence {
-            libc::SEEK_DATA => true,
-            libc::SEEK_HOLE => false,
-            _ => return reply.error(Errno::EINVAL),
-        };
-        match u64::try_from(offset) {
-            Ok(offset) if offset < size_bytes => {
-                let size = (size_bytes - offset).min(SEEK_REACH);
-                let seek = Seek { offset, wants_data, size_bytes };
-                shown.io.submit(Io::Extents { offset, size }, EXTENTS_BYTES, &[], Waiting::Seek(reply, seek));
-            }
-            _ => reply.error(Errno::ENXIO),
-        }
-    }
-
-    fn readdir(
-        &self,
-        _request: &Request,
-        inode: INodeNo,
-        _handle: FileHandle,
-        offset: u64,
-        mut reply: ReplyDirectory,
-    ) {
-        if inode.0 != ROOT_INODE {
-            return reply.error(Errno::ENOTDIR);
-        }
-        let mut entries = vec![
-            (ROOT_INODE, FileType::Directory, ".".to_owned()),
-            (ROOT_INODE, FileType::Directory, "..".to_owned()),
-        ];
-        entries.extend(
-            self.shown.all().iter().map(|shown| (shown.inode, FileType::RegularFile, shown.volume.clone())),
-        );
-        let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        for (position, (inode, kind, name)) in (1_u64..).zip(entries).skip(from) {
-            if reply.add(INodeNo(inode), position, kind, name) {
-                break;
-            }
-        }
-        reply.ok();
-    }
-
-    fn statfs(&self, _request: &Request, _inode: INodeNo, reply: ReplyStatfs) {
-        let files = u64::try_from(self.shown.all().len()).unwrap_or(u64::MAX);
-        reply.statfs(0, 0, 0, files, 0, 4096, 255, 4096);
-    }
+    let size = (size_bytes - offset).min(SEEK_REACH);
+    let seek = Seek { offset, wants_data, size_bytes };
+    shown.io.submit(Io::Extents { offset, size }, EXTENTS_BYTES, &[], Waiting::Seek(reply, seek));
 }

@@ -11,19 +11,21 @@ use std::{
 };
 
 use client::{Completion, Completions, Device, Io, Sender};
-use fuser::{Errno, ReplyData, ReplyEmpty, ReplyLseek, ReplyWrite};
 use protocol::{ErrorKind, Extent, Failure};
+use rustix::io::Errno;
+
+use crate::kernel::Reply;
 
 /// Who waits for an I/O.
 pub(crate) enum Waiting {
     /// A read of so many bytes.
-    Read(ReplyData, u32),
+    Read(Reply, u32),
     /// A write of so many bytes.
-    Write(ReplyWrite, u32),
+    Write(Reply, u32),
     /// Anything without a result.
-    Done(ReplyEmpty),
+    Done(Reply),
     /// A search for data or a hole from an offset.
-    Seek(ReplyLseek, Seek),
+    Seek(Reply, Seek),
     /// This role itself.
     Ours(mpsc::Sender<Result<(), Failure>>),
 }
@@ -169,6 +171,9 @@ fn deliver(waiting: Waiting, completion: &Completion, bytes: &mut Vec<u8>) {
 }
 
 fn answer(waiting: Waiting, result: Result<(), &Failure>, bytes: &[u8], extents: &[Extent]) {
+    if let Err(failure) = result {
+        tracing::warn!(%failure, "an I/O failed");
+    }
     match (waiting, result) {
         (Waiting::Read(reply, _), Ok(())) => reply.data(bytes),
         (Waiting::Read(reply, _), Err(failure)) => reply.error(errno(failure)),
@@ -177,8 +182,8 @@ fn answer(waiting: Waiting, result: Result<(), &Failure>, bytes: &[u8], extents:
         (Waiting::Done(reply), Ok(())) => reply.ok(),
         (Waiting::Done(reply), Err(failure)) => reply.error(errno(failure)),
         (Waiting::Seek(reply, seek), Ok(())) => match found(seek, extents) {
-            Some(offset) => reply.offset(i64::try_from(offset).unwrap_or(i64::MAX)),
-            None => reply.error(Errno::ENXIO),
+            Some(offset) => reply.offset(offset),
+            None => reply.error(Errno::NXIO),
         },
         (Waiting::Seek(reply, _), Err(failure)) => reply.error(errno(failure)),
         (Waiting::Ours(sender), result) => {
@@ -204,14 +209,14 @@ fn found(seek: Seek, extents: &[Extent]) -> Option<u64> {
 /// What a failure is called by the kernel.
 pub(crate) fn errno(failure: &Failure) -> Errno {
     match failure.kind {
-        ErrorKind::NotFound => Errno::ENOENT,
-        ErrorKind::Exists => Errno::EEXIST,
-        ErrorKind::Busy => Errno::EBUSY,
-        ErrorKind::NoSpace => Errno::ENOSPC,
-        ErrorKind::Unsupported => Errno::EOPNOTSUPP,
-        ErrorKind::Invalid => Errno::EINVAL,
-        ErrorKind::ReadOnly => Errno::EROFS,
-        ErrorKind::NotOwner | ErrorKind::Corrupt | ErrorKind::Unavailable => Errno::EIO,
+        ErrorKind::NotFound => Errno::NOENT,
+        ErrorKind::Exists => Errno::EXIST,
+        ErrorKind::Busy => Errno::BUSY,
+        ErrorKind::NoSpace => Errno::NOSPC,
+        ErrorKind::Unsupported => Errno::OPNOTSUPP,
+        ErrorKind::Invalid => Errno::INVAL,
+        ErrorKind::ReadOnly => Errno::ROFS,
+        ErrorKind::NotOwner | ErrorKind::Corrupt | ErrorKind::Unavailable => Errno::IO,
     }
 }
 

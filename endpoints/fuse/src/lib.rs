@@ -11,9 +11,11 @@ mod config;
 mod endpoint;
 mod filesystem;
 mod io;
+mod kernel;
 mod loop_device;
 mod mounts;
 mod shown;
+mod wire;
 
 pub use config::{Config, ConfigError};
 
@@ -42,7 +44,7 @@ pub enum Error {
 /// # Errors
 /// If the mount or the control port fails.
 pub fn serve(stack: &Stack, common: &Common, config: &Config, stop: &Stop) -> Result<(), Error> {
-    let endpoint = endpoint::FuseEndpoint::mount(stack.clone(), config)
+    let endpoint = endpoint::FuseEndpoint::start(stack.clone(), common, config)
         .map_err(|source| Error::Mount { path: config.mountpoint.display().to_string(), source })?;
     Ok(client::serve_control(&stack.segment, common, stop, endpoint)?)
 }

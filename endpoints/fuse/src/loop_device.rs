@@ -1,6 +1,7 @@
 //! Loop devices over shown files, made and unmade with `losetup`.
 
 use std::{
+    collections::HashMap,
     fs, io,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -29,16 +30,24 @@ impl LoopDevice {
         Ok(LoopDevice { path: PathBuf::from(path.trim()) })
     }
 
-    /// Takes away the devices over files below `folder`: those of a predecessor that was killed.
-    pub(crate) fn detach_all_below(folder: &Path) {
+    /// The devices over files below `folder`, by the files' names: those of a predecessor that was killed.
+    pub(crate) fn all_below(folder: &Path) -> HashMap<String, LoopDevice> {
         let listed =
             run(Command::new("losetup").args(["--list", "--noheadings", "--output", "NAME,BACK-FILE"]));
-        for line in listed.unwrap_or_default().lines() {
-            let Some((name, file)) = line.split_once(' ') else { continue };
-            if Path::new(file.trim()).starts_with(folder)
-                && let Err(error) = (LoopDevice { path: PathBuf::from(name) }).detach()
-            {
-                tracing::warn!(device = name, %error, "cannot take away a loop device that was left");
+        let below = |line: &str| {
+            let (name, file) = line.split_once(' ')?;
+            let file = Path::new(file.trim()).strip_prefix(folder).ok()?.to_str()?.to_owned();
+            Some((file, LoopDevice { path: PathBuf::from(name) }))
+        };
+        listed.unwrap_or_default().lines().filter_map(below).collect()
+    }
+
+    /// Takes away the devices over files below `folder`.
+    pub(crate) fn detach_all_below(folder: &Path) {
+        for device in LoopDevice::all_below(folder).values() {
+            if let Err(error) = device.detach() {
+                let name = device.path.display();
+                tracing::warn!(device = %name, %error, "cannot take away a loop device that was left");
             }
         }
     }

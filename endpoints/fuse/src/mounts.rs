@@ -1,11 +1,80 @@
-//! Mounts that predecessors left.
+//! Mounting and unmounting: as root by ourselves, else through `fusermount3`.
 
-use std::{fs, os::unix::ffi::OsStrExt, path::Path, process::Command};
+use std::{
+    ffi::CString,
+    fs::{self, File},
+    io::{self, IoSliceMut},
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::{ffi::OsStrExt, net::UnixStream},
+    },
+    path::Path,
+    process::Command,
+};
+
+use rustix::{
+    io::{FdFlags, fcntl_setfd},
+    mount::{MountFlags, UnmountFlags, mount, unmount},
+    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg},
+};
 
 /// What our mounts are called in the list of all.
 pub(crate) const SOURCE: &str = "archipelago";
 /// How many mounts on top of each other are taken away.
 const MAX_LEFT: usize = 16;
+
+/// Mounts the file system; its connection to the kernel.
+pub(crate) fn attach(mountpoint: &Path) -> io::Result<OwnedFd> {
+    if rustix::process::geteuid().is_root() { by_ourselves(mountpoint) } else { by_program(mountpoint) }
+}
+
+fn by_ourselves(mountpoint: &Path) -> io::Result<OwnedFd> {
+    let device = File::options().read(true).write(true).open("/dev/fuse")?;
+    let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let options = format!("fd={},rootmode=40000,user_id={user},group_id={group}", device.as_raw_fd());
+    let options = CString::new(options)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount(SOURCE, mountpoint, "fuse", flags, options.as_c_str())?;
+    Ok(device.into())
+}
+
+/// The set-user-id program mounts, and sends the connection back over a socket that it inherits.
+fn by_program(mountpoint: &Path) -> io::Result<OwnedFd> {
+    let (ours, theirs) = UnixStream::pair()?;
+    fcntl_setfd(&theirs, FdFlags::empty())?;
+    let mut command = Command::new("fusermount3");
+    command.args(["-o", &format!("fsname={SOURCE},nosuid,nodev,noexec"), "--"]).arg(mountpoint);
+    let output = command.env("_FUSE_COMMFD", theirs.as_raw_fd().to_string()).output()?;
+    drop(theirs);
+    if !output.status.success() {
+        return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    recvmsg(ours.as_fd(), &mut [IoSliceMut::new(&mut [0])], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let descriptors = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    let missing = || io::Error::other("fusermount3 sent no connection");
+    descriptors.flatten().last().ok_or_else(missing)
+}
+
+/// Unmounts the file system.
+///
+/// # Errors
+/// While it is in use.
+pub(crate) fn detach(mountpoint: &Path) -> io::Result<()> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(unmount(mountpoint, UnmountFlags::empty())?);
+    }
+    let output = Command::new("fusermount3").arg("-u").arg(mountpoint).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}
 
 /// Takes away what a predecessor left mounted, even while it is in use: nobody answers it any more.
 ///
@@ -13,7 +82,7 @@ const MAX_LEFT: usize = 16;
 pub(crate) fn detach_left(mountpoint: &Path) {
     let left = count(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(), mountpoint);
     for _ in 0..left.min(MAX_LEFT) {
-        if rustix::mount::unmount(mountpoint, rustix::mount::UnmountFlags::DETACH).is_err() {
+        if unmount(mountpoint, UnmountFlags::DETACH).is_err() {
             // Without root it takes the set-user-id program; if that fails too, mounting will say so.
             let _status = Command::new("fusermount3").arg("-uz").arg(mountpoint).status();
         }

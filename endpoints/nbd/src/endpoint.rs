@@ -3,12 +3,13 @@
 use std::{fmt::Write, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use client::{Client, Endpoint};
+use peer::Common;
 use protocol::{Attached, ErrorKind, Failure, VolumeKind};
 
 use crate::{
     connection::Service,
     exports::Export,
-    listener::{LEAVE_PATIENCE, Listener},
+    listener::{KeptSockets, LEAVE_PATIENCE, Listener},
 };
 
 /// How long a detach waits for clients that have hung up and whose sessions are about to notice.
@@ -25,10 +26,10 @@ pub(crate) struct Nbd {
 }
 
 impl Nbd {
-    /// Opens the sockets; volumes come by and by.
-    pub(crate) fn open(service: Service) -> Result<Nbd, crate::Error> {
+    /// Opens the sockets; volumes come by and by, and clients after those that were attached before.
+    pub(crate) fn open(service: Service, common: &Common) -> Result<Nbd, crate::Error> {
         let service = Arc::new(service);
-        let listener = Listener::open(&service)?;
+        let listener = Listener::open(&service, KeptSockets::of(common))?;
         Ok(Nbd { service, listener })
     }
 
@@ -108,6 +109,10 @@ impl Endpoint for Nbd {
     fn refresh(&mut self, volume: &str) -> Result<(), Failure> {
         // Clients are told the size when they connect, and each session looks again when one asks for more.
         self.service.exports.get(volume).map(drop).ok_or_else(|| unknown(volume))
+    }
+
+    fn resumed(&mut self) {
+        self.listener.accept();
     }
 
     fn suspend(&mut self) {

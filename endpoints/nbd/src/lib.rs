@@ -57,7 +57,7 @@ pub fn serve(
     let memory = Memory::of_segment(stack.segment.geometry().arena_bytes());
     let service =
         Service { stack: stack.clone(), exports: Exports::default(), config: config.clone(), memory, tls };
-    let endpoint = Nbd::open(service)?;
+    let endpoint = Nbd::open(service, common)?;
     Ok(client::serve_control(&stack.segment, common, stop, endpoint)?)
 }
 

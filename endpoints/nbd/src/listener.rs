@@ -4,18 +4,23 @@ use std::{
     fs, io,
     net::{Shutdown, SocketAddr, TcpListener},
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{
             fs::PermissionsExt,
             net::{UnixListener, UnixStream},
         },
     },
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        mpsc::{self, SyncSender},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
+use client::keeping::{Keeper, Kept};
+use peer::Common;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
@@ -36,6 +41,8 @@ const SOCKET_MODE: u32 = 0o660;
 /// Accepts clients in a thread of its own until it is closed.
 pub(crate) struct Listener {
     doors: Arc<Doors>,
+    /// Sent to, or dropped, once.
+    ready: Mutex<Option<SyncSender<()>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -47,6 +54,36 @@ struct Doors {
     close: UnixStream,
     closing: UnixStream,
     guests: Guests,
+    keeper: Keeper,
+}
+
+/// What a predecessor's listening sockets are called where they are kept, with the place as the note.
+const KEPT_UNIX: &str = "unix";
+const KEPT_TCP: &str = "tcp";
+
+/// Listening sockets of a killed predecessor, and who keeps ours.
+pub(crate) struct KeptSockets {
+    keeper: Keeper,
+    kept: Vec<Kept>,
+}
+
+impl KeptSockets {
+    /// Those of this role.
+    pub(crate) fn of(common: &Common) -> KeptSockets {
+        let (keeper, kept) = Keeper::of(common);
+        KeptSockets { keeper, kept }
+    }
+
+    fn take(&mut self, name: &str, place: &str) -> Option<OwnedFd> {
+        let position = self.kept.iter().position(|kept| kept.name == name && kept.note == place)?;
+        Some(self.kept.swap_remove(position).descriptor)
+    }
+
+    /// A listening socket that the next incarnation of the role goes on with.
+    fn keep(&self, name: &str, place: &str, listener: impl AsFd) -> io::Result<()> {
+        self.keeper.keep(name, place.to_owned(), listener.as_fd().try_clone_to_owned()?);
+        Ok(())
+    }
 }
 
 /// A Unix socket; its file goes with it.
@@ -56,14 +93,27 @@ struct UnixDoor {
 }
 
 impl Listener {
-    /// Opens the configured sockets and accepts from them.
-    pub(crate) fn open(service: &Arc<Service>) -> Result<Listener, Error> {
-        let doors = Arc::new(Doors::open(&service.config)?);
+    /// Opens the configured sockets, or goes on with those that were kept; clients wait until [`Listener::accept`].
+    pub(crate) fn open(service: &Arc<Service>, kept: KeptSockets) -> Result<Listener, Error> {
+        let doors = Arc::new(Doors::open(&service.config, kept)?);
         let (service, inside) = (Arc::clone(service), Arc::clone(&doors));
-        let accepting =
-            thread::Builder::new().name("nbd-accept".into()).spawn(move || inside.accept_all(&service));
+        let (ready, is_ready) = mpsc::sync_channel(1);
+        let accept = move || {
+            if is_ready.recv().is_ok() {
+                inside.accept_all(&service);
+            }
+        };
+        let accepting = thread::Builder::new().name("nbd-accept".into()).spawn(accept);
         let thread = accepting.map_err(|source| Error::Thread { name: "nbd-accept", source })?;
-        Ok(Listener { doors, thread: Mutex::new(Some(thread)) })
+        Ok(Listener { doors, ready: Mutex::new(Some(ready)), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Accepts clients from now on.
+    pub(crate) fn accept(&self) {
+        if let Some(ready) = lock(&self.ready).take() {
+            // The thread waits for this before anything else.
+            let _heard = ready.send(());
+        }
     }
 
     /// Where TCP clients find us.
@@ -73,12 +123,15 @@ impl Listener {
 
     /// Accepts nobody any more, and waits until everybody has left.
     pub(crate) fn close(&self) {
+        drop(lock(&self.ready).take());
         // Of a socket pair both ends of which are ours: there is nothing to fail.
         let _closed = self.doors.close.shutdown(Shutdown::Both);
         if let Some(thread) = lock(&self.thread).take() {
             // It logged what made it panic, if anything did.
             let _panicked = thread.join();
         }
+        self.doors.keeper.forget(KEPT_UNIX);
+        self.doors.keeper.forget(KEPT_TCP);
         if let Err(count) = self.doors.guests.close(LEAVE_PATIENCE) {
             tracing::warn!(count, "connections did not end in time");
         }
@@ -92,13 +145,13 @@ impl Drop for Listener {
 }
 
 impl Doors {
-    fn open(config: &Config) -> Result<Doors, Error> {
-        let unix = config.socket.as_deref().map(UnixDoor::open).transpose()?;
-        let tcp = config.listen.map(open_tcp).transpose()?;
+    fn open(config: &Config, mut kept: KeptSockets) -> Result<Doors, Error> {
+        let unix = config.socket.as_deref().map(|path| UnixDoor::open(path, &mut kept)).transpose()?;
+        let tcp = config.listen.map(|address| open_tcp(address, &mut kept)).transpose()?;
         let pair = UnixStream::pair();
         let (close, closing) =
             pair.map_err(|source| Error::Listen { place: "a pair of sockets".into(), source })?;
-        Ok(Doors { unix, tcp, close, closing, guests: Guests::default() })
+        Ok(Doors { unix, tcp, close, closing, guests: Guests::default(), keeper: kept.keeper })
     }
 
     fn accept_all(&self, service: &Arc<Service>) {
@@ -159,19 +212,29 @@ impl Doors {
 }
 
 impl UnixDoor {
-    fn open(path: &Path) -> Result<UnixDoor, Error> {
-        let failed = |source| Error::Listen { place: path.display().to_string(), source };
+    fn open(path: &Path, kept: &mut KeptSockets) -> Result<UnixDoor, Error> {
+        let place = path.display().to_string();
+        let failed = |source| Error::Listen { place: place.clone(), source };
+        // One whose file is gone is a door that nobody finds.
+        let listener = match kept.take(KEPT_UNIX, &place).filter(|_| path.exists()) {
+            Some(listener) => UnixListener::from(listener),
+            None => UnixDoor::bind(path).map_err(failed)?,
+        };
+        kept.keep(KEPT_UNIX, &place, &listener).map_err(failed)?;
+        Ok(UnixDoor { listener, path: path.to_owned() })
+    }
+
+    fn bind(path: &Path) -> io::Result<UnixListener> {
         let listener = match UnixListener::bind(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(path) => {
-                fs::remove_file(path).map_err(failed)?;
+                fs::remove_file(path)?;
                 UnixListener::bind(path)
             }
             bound => bound,
-        };
-        let listener = listener.map_err(failed)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        Ok(UnixDoor { listener, path: path.to_owned() })
+        }?;
+        fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
     }
 }
 
@@ -182,10 +245,15 @@ impl Drop for UnixDoor {
     }
 }
 
-fn open_tcp(address: SocketAddr) -> Result<TcpListener, Error> {
-    let failed = |source| Error::Listen { place: address.to_string(), source };
-    let listener = TcpListener::bind(address).map_err(failed)?;
+fn open_tcp(address: SocketAddr, kept: &mut KeptSockets) -> Result<TcpListener, Error> {
+    let place = address.to_string();
+    let failed = |source| Error::Listen { place: place.clone(), source };
+    let listener = match kept.take(KEPT_TCP, &place) {
+        Some(listener) => TcpListener::from(listener),
+        None => TcpListener::bind(address).map_err(failed)?,
+    };
     listener.set_nonblocking(true).map_err(failed)?;
+    kept.keep(KEPT_TCP, &place, &listener).map_err(failed)?;
     Ok(listener)
 }
 

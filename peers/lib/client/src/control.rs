@@ -33,6 +33,9 @@ pub trait Endpoint {
     /// `NotFound` if it is not shown; what the volume says.
     fn refresh(&mut self, volume: &str) -> Result<(), Failure>;
 
+    /// What was attached before the role was started is attached again: clients may come.
+    fn resumed(&mut self) {}
+
     /// Stops showing everything, because the role stops; it is shown again after a restart.
     fn suspend(&mut self);
 }
@@ -56,6 +59,7 @@ pub fn serve_control<E: Endpoint>(
     peer::run(segment, common, PortNumber(*common.ports.start()), RESERVE, stop, |effects| {
         let mut control = Control { endpoint, memory, effects };
         control.resume();
+        control.endpoint.resumed();
         control
     })
 }
@@ -128,7 +132,8 @@ impl<E: Endpoint> Control<E> {
     }
 
     fn resume(&mut self) {
-        for kept in self.memory.load() {
+        let shown: Vec<_> = self.endpoint.attached().into_iter().map(|shown| shown.volume).collect();
+        for kept in self.memory.load().into_iter().filter(|kept| !shown.contains(&kept.volume)) {
             if let Err(failure) = self.endpoint.attach(&kept.volume, kept.is_read_only) {
                 tracing::error!(volume = kept.volume, %failure, "cannot attach again what was attached before");
             }
