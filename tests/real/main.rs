@@ -4,5 +4,4 @@
 
 mod clients;
 mod filesystem;
-mod kills;
 mod trouble;

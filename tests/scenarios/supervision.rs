@@ -2,15 +2,18 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::Write,
+    io::{Read, Write},
+    os::unix::{fs::FileExt, net::UnixStream},
     process::{Command, Stdio},
 };
 
-use tests::{Supervised, TestStack, run};
+use tests::{Supervised, TestStack, is_root, run, skip};
 
 #[test]
 fn roles_whose_supervisor_died_are_told_so_and_taken_over() {
     let stack = Supervised::start();
+    stack.vlmc(&["create", "volume1", "--size", "16"]).done();
+    let uri = stack.vlmc(&["map", "volume1", "--via", "nbd"]).done();
     let before = stack.pid("vlmcd");
     let supervisor = stack.kill("supervisor");
     stack.await_true("the supervisor's end is not told", || {
@@ -20,6 +23,7 @@ fn roles_whose_supervisor_died_are_told_so_and_taken_over() {
     stack.archipelago(&["start"]).done();
     assert!(stack.pid("supervisor") != supervisor && stack.pid("vlmcd") == before);
     stack.archipelago(&["status"]).done();
+    assert!(stack.vlmc(&["showmapped"]).done().contains(&uri));
 }
 
 #[test]
@@ -98,4 +102,53 @@ fn an_export_clobbers_nothing() {
     assert_eq!(fs::read(&beside).unwrap(), b"mine");
     assert_eq!(fs::metadata(&image).unwrap().len(), 8 << 20);
     stack.vlmc(&export).refused();
+}
+
+#[test]
+fn a_client_that_connects_while_nbd_is_away_is_served_when_it_is_back() {
+    let stack = Supervised::start();
+    let socket = stack.path("run").join("nbd.sock");
+    let stopped = stack.pid("nbd").unwrap().to_string();
+    run(Command::new("kill").args(["-STOP", &stopped])).done();
+    let mut client = UnixStream::connect(&socket).unwrap();
+    let before = stack.kill("nbd");
+    stack.await_another("nbd", before);
+    let mut greeting = [0; 8];
+    client.read_exact(&mut greeting).unwrap();
+    assert_eq!(&greeting, b"NBDMAGIC");
+}
+
+#[test]
+fn a_mount_outlives_its_role_and_a_supervisor() {
+    if !is_root() {
+        return skip("a_mount_outlives_its_role_and_a_supervisor", "reading the mount needs root");
+    }
+    let stack = Supervised::start();
+    stack.vlmc(&["create", "volume1", "--size", "16"]).done();
+    stack.vlmc(&["map", "volume1", "--via", "fuse"]).done();
+    let file = OpenOptions::new().read(true).write(true).open(stack.path("volumes/volume1")).unwrap();
+    for round in 0..3 {
+        if round == 1 {
+            let kept = || {
+                let log = fs::read_to_string(stack.path("log/supervisor.log")).unwrap();
+                log.lines()
+                    .filter(|line| line.contains("keeps a descriptor") && line.contains("mount"))
+                    .count()
+            };
+            let before = kept();
+            stack.kill("supervisor");
+            stack.archipelago(&["start"]).done();
+            // The role gives the new supervisor what the old one kept.
+            stack.await_true("the new supervisor is given nothing", || kept() > before);
+        }
+        let bytes = tests::pattern(round, 8192);
+        file.write_all_at(&bytes, 4096).unwrap();
+        let before = stack.kill("fuse");
+        let mut read = vec![0; 8192];
+        file.read_exact_at(&mut read, 4096).unwrap();
+        assert!(read == bytes, "round {round}");
+        stack.await_another("fuse", before);
+    }
+    drop(file);
+    stack.vlmc(&["unmap", "volume1"]).done();
 }

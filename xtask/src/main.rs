@@ -3,6 +3,7 @@
 mod apt;
 mod bench;
 mod checks;
+mod deaths;
 mod demo;
 mod licences;
 mod metadata;
@@ -20,7 +21,7 @@ use anyhow::{Result, bail};
 use suites::Selection;
 
 /// Every task there is.
-pub(crate) const TASKS: &[&str] = &["demo", "test", "ci", "tidy", "bench", "sim", "setup"];
+pub(crate) const TASKS: &[&str] = &["demo", "test", "ci", "tidy", "bench", "sim", "deaths", "setup"];
 
 const USAGE: &str = "\
 usage: cargo xtask TASK
@@ -46,6 +47,8 @@ usage: cargo xtask TASK
   sim [--hours N] [--from SEED] | sim SEED
         the simulation for N hours (1), or of one seed, with every request
         --from  the first seed; without it, seeds that no earlier run had
+  deaths [--minutes N]
+        roles and clients of a stack killed under verified load, each for N minutes (5)
   setup install what the other tasks need
 ";
 
@@ -92,6 +95,8 @@ fn run(words: &[&str]) -> Result<bool> {
         ["test", filter] if !filter.starts_with('-') => suites::run(&Selection::Named((*filter).to_owned())),
         ["bench", rest @ ..] => bench(rest),
         ["sim", rest @ ..] => sim::run(&seeds(rest)?),
+        ["deaths"] => deaths::run(5),
+        ["deaths", "--minutes", minutes] => deaths::run(minutes_of(minutes)?),
         ["tidy"] => checks::tidy_alone(),
         ["tidy", "--accept-formats"] => tidy::accept_formats(&process::root()).map(|()| true),
         _ => bail!(Misused(format!("there is no task \"{}\"", words.join(" ")))),
@@ -151,6 +156,12 @@ fn bench(mut words: &[&str]) -> Result<bool> {
     }
 }
 
+/// What `deaths` is told.
+fn minutes_of(word: &str) -> Result<u32> {
+    let minutes = word.parse().ok().filter(|minutes| (1..=10_000).contains(minutes));
+    minutes.ok_or_else(|| Misused("--minutes takes a number from 1 to 10000".into()).into())
+}
+
 /// What `sim` is told.
 fn seeds(mut words: &[&str]) -> Result<sim::Seeds> {
     if let [seed] = words
@@ -202,6 +213,7 @@ mod tests {
             vec!["demo", "--quickly"],
             vec!["bench", "--rounds"],
             vec!["sim", "--hours", "0"],
+            vec!["deaths", "--minutes", "0"],
             vec!["sim", "7", "8"],
         ] {
             assert!(run(&words).unwrap_err().is::<Misused>());

@@ -100,7 +100,12 @@ impl FuseEndpoint {
         let config = config.clone();
         let mut endpoint = FuseEndpoint { stack, config, shown, loops, keeper, kernel, threads: Vec::new() };
         for file in &note.files {
-            endpoint.show_again(file).map_err(|failure| io::Error::other(failure.to_string()))?;
+            match endpoint.show_again(file) {
+                Err(failure) if failure.kind == ErrorKind::NotFound => {
+                    tracing::error!(volume = file.volume, %failure, "a volume that was shown is gone");
+                }
+                shown => shown.map_err(|failure| io::Error::other(failure.to_string()))?,
+            }
         }
         let (files, _) = files(&endpoint.shown);
         endpoint.threads = kernel::start(&endpoint.kernel, &files, KERNEL_THREADS)?;

@@ -27,7 +27,7 @@ const MAX_MESSAGE_BYTES: usize = 64 << 10;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a role looks for a supervisor that is gone.
-const RETRY: Duration = Duration::from_millis(200);
+const RETRY: Duration = Duration::from_secs(1);
 
 /// What a role asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,10 +149,13 @@ impl Keeper {
     pub fn of(common: &Common) -> (Keeper, Vec<Kept>) {
         let socket = common.run_dir.join(SOCKET);
         let keeper = Keeper(Arc::new(Inner { socket, role: common.role.clone(), wanted: Mutex::default() }));
-        let kept = keeper.0.take().unwrap_or_else(|error| {
-            tracing::debug!(%error, "no supervisor keeps descriptors");
-            Vec::new()
-        });
+        let kept = match keeper.0.take() {
+            Ok(kept) => kept,
+            Err(error) => {
+                tracing::debug!(%error, "no supervisor keeps descriptors");
+                return (keeper, Vec::new());
+            }
+        };
         let theirs = Arc::downgrade(&keeper.0);
         let watch = move || {
             while let Some(inner) = theirs.upgrade() {

@@ -1,0 +1,101 @@
+//! Clients are killed in the midst of whatever they do: nothing of them is left.
+
+use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
+
+use tests::{Supervised, run};
+
+use crate::{
+    dice::Dice,
+    duration,
+    loads::Load,
+    settled::{assert_no_orphans, assert_settled},
+};
+
+/// Ever so many clients are killed, if the time allows.
+const WANTED: u32 = 1000;
+/// A client lives so many milliseconds at most.
+const LIFE_MS: u64 = 40;
+
+#[test]
+fn case_27_killed_clients_leave_nothing_behind() {
+    let stack = Supervised::start();
+    for volume in ["steady1", "victim1"] {
+        stack.vlmc(&["create", volume, "--size", "64"]).done();
+    }
+    stack.vlmc(&["snapshot", "victim1", "frozen1"]).done();
+    stack.vlmc(&["map", "victim1", "--via", "nbd"]).done();
+    let steady = Load::inside(&stack, "steady1", duration());
+    let (until, mut dice, mut killed) = (Instant::now() + duration(), Dice::new(3), 0);
+    while Instant::now() < until {
+        killed += 1;
+        if dice.below(10) == 0 {
+            vanish(&stack, &mut dice);
+        } else {
+            live_and_die(&stack, &mut dice, killed);
+        }
+    }
+    println!("{killed} clients killed (of {WANTED} that are wanted in a long run)");
+    steady.done();
+    assert_settled(&stack);
+    stack.vlmc(&["unmap", "victim1"]).done();
+    assert_no_orphans(&stack);
+}
+
+/// A command that dies before, while or after it does something.
+fn live_and_die(stack: &Supervised, dice: &mut Dice, serial: u32) {
+    let (name, older) = (format!("name-{serial}"), format!("name-{}", dice.below(u64::from(serial))));
+    let work: [&[&str]; 8] = [
+        &["create", &name, "--snap", "frozen1"],
+        &["create", &name, "--size", "16"],
+        &["snapshot", "victim1", &name],
+        &["import", "-", &name, "--size", "2M", "--quiet"],
+        &["export", "victim1", "-", "--quiet"],
+        &["rename", &older, &name],
+        &["remove", &older],
+        &["bench", "victim1", "--write-percent", "70", "--depth", "16", "--seconds", "5"],
+    ];
+    let work = work[dice.index(work.len())];
+    let program = if work[0] == "bench" { "archipelago" } else { "vlmc" };
+    let mut command = stack.command(program, work);
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut client = command.spawn().unwrap();
+    if work[0] == "import" {
+        // It may have failed before it read anything.
+        let _unread = client.stdin.take().unwrap().write_all(&tests::pattern(serial, 1 << 20));
+    }
+    thread::sleep(Duration::from_millis(dice.below(LIFE_MS)));
+    // It may have ended by itself.
+    let _ended = client.kill();
+    client.wait().unwrap();
+}
+
+/// An NBD client that hangs up somewhere in its greeting.
+fn vanish(stack: &Supervised, dice: &mut Dice) {
+    let mut socket = UnixStream::connect(stack.path("run").join("nbd.sock")).unwrap();
+    socket.read_exact(&mut [0; 18]).unwrap();
+    let options = b"\0\0\0\x03IHAVEOPT\0\0\0\x01\0\0\0\x07victim1";
+    socket.write_all(&options[..dice.index(options.len() + 1)]).unwrap();
+    thread::sleep(Duration::from_millis(dice.below(5)));
+}
+
+#[test]
+fn nbd_clients_that_are_killed_leave_nothing_behind() {
+    let stack = Supervised::start();
+    stack.vlmc(&["create", "victim1", "--size", "64"]).done();
+    let Some(load) = Load::over_nbd(&stack, "victim1", Duration::from_secs(600)) else { return };
+    stack.await_true("fio does not begin", || {
+        let told = run(&mut stack.command("xseg", &["info", "--json"])).done();
+        let info: serde_json::Value = serde_json::from_str(&told).unwrap();
+        info["requests_in_use"].as_u64() > Some(0)
+    });
+    load.kill();
+    assert_settled(&stack);
+    stack.await_true("the dead client still counts", || stack.vlmc(&["unmap", "victim1"]).code() == Some(0));
+    assert_no_orphans(&stack);
+}

@@ -1,0 +1,61 @@
+//! Every role is killed, over and over: for those above a pause, and nothing else.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use tests::{Supervised, is_root, skip};
+
+use crate::{
+    dice::Dice,
+    duration,
+    files::Mounted,
+    loads::Load,
+    pauses,
+    settled::{assert_no_orphans, assert_settled},
+};
+
+/// Who dies. A killed `nbd` ends its clients' connections, so that one lives.
+const ROLES: [&str; 5] = ["blockerb", "blockerm", "mapperd", "vlmcd", "fuse"];
+/// Between two kills, in milliseconds: so much, and up to so much more.
+const PAUSE_MS: (u64, u64) = (150, 300);
+
+#[test]
+fn case_27_killed_roles_are_a_pause_for_all_that_use_them() {
+    let stack = Supervised::start();
+    for volume in ["inside1", "through-nbd", "probed1", "with-files"] {
+        stack.vlmc(&["create", volume, "--size", "128"]).done();
+    }
+    let mounted = is_root().then(|| Mounted::new(&stack, "with-files"));
+    if mounted.is_none() {
+        skip("case_27_killed_roles_are_a_pause_for_all_that_use_them", "mounting needs root: no files");
+    }
+    let (until, inside) = (Instant::now() + duration(), Load::inside(&stack, "inside1", duration()));
+    let through_nbd = Load::over_nbd(&stack, "through-nbd", duration());
+    let (probing, probed) = (stack.client(), "probed1");
+    let (kills, pauses, model) = thread::scope(|scope| {
+        let pauses = scope.spawn(move || pauses::measure(probing, probed, until));
+        let model = scope.spawn(|| mounted.as_ref().map(|mounted| mounted.work(until)));
+        let kills = kill(&stack, until);
+        (kills, pauses.join().unwrap(), model.join().unwrap())
+    });
+    println!("{kills} kills; {pauses}");
+    inside.done();
+    through_nbd.into_iter().for_each(Load::done);
+    if let Some((mounted, model)) = mounted.zip(model) {
+        mounted.finish(&model);
+    }
+    assert_settled(&stack);
+    stack.vlmc(&["unmap", "through-nbd"]).code();
+    assert_no_orphans(&stack);
+}
+
+fn kill(stack: &Supervised, until: Instant) -> u32 {
+    let (mut dice, mut kills) = (Dice::new(0), 0);
+    while Instant::now() < until {
+        kills += u32::from(stack.kill(ROLES[dice.index(ROLES.len())]).is_some());
+        thread::sleep(Duration::from_millis(PAUSE_MS.0 + dice.below(PAUSE_MS.1)));
+    }
+    kills
+}
