@@ -1,7 +1,6 @@
 //! Other people's load, and our own from inside the segment.
 
 use std::{
-    os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -31,7 +30,9 @@ impl Load {
         }
         let uri = stack.vlmc(&["map", volume, "--via", "nbd"]).done();
         let mut fio = Command::new("fio");
+        // In one process: its children would live on when it is killed.
         fio.args([
+            "--thread",
             "--name=verify",
             "--ioengine=nbd",
             "--rw=randwrite",
@@ -49,21 +50,14 @@ impl Load {
     }
 
     fn spawn(what: &'static str, command: &mut Command) -> Load {
-        // fio has processes of its own, which die with it.
-        let child = command
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         Load { what, child }
     }
 
-    /// Its whole process group dies.
+    /// It dies at once.
     pub(crate) fn kill(mut self) {
-        let group = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+        self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
