@@ -1,7 +1,7 @@
 //! Compares what is at rest with its checksums, and makes those that are missing, a few objects a step.
 
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -181,13 +181,8 @@ impl Step<'_> {
             self.compare(name, &file, &sums_path, &sums)?;
         } else if is_settled(&stat, self.settling) {
             match self.sum(path, &file, &stat, &sums_path) {
-                Ok(Ok(is_summed)) => {
-                    *(if is_summed {
-                        &mut self.kept.state.summed
-                    } else {
-                        &mut self.kept.state.unsettled
-                    }) += 1;
-                }
+                Ok(Ok(true)) => self.kept.state.summed += 1,
+                Ok(Ok(false)) => self.kept.state.unsettled += 1,
                 Ok(Err(bad)) => self.damaged(name, &[bad]),
                 Err(fault) if matches!(fault.kind(), ErrorKind::NoSpace | ErrorKind::ReadOnly) => {
                     self.kept.state.unsettled += 1;
@@ -256,7 +251,7 @@ impl Step<'_> {
         let temp = self.root.temp()?;
         write_all(&temp.file, &sums.encode(), 0)?;
         // Pairs with Handle::claim: who writes from now on waits for this lock, and then finds these checksums.
-        if !lock_against_writing(std::os::fd::AsFd::as_fd(file)) {
+        if !lock_against_writing(file.as_fd()) {
             return Ok(Ok(false));
         }
         let now = self.root.stat(path)?;

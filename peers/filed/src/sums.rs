@@ -11,7 +11,9 @@ use crate::fault::{Fault, Result};
 use crate::root::Birth;
 
 /// What one checksum is of, in bytes.
-pub(crate) const PIECE_BYTES: usize = 4096;
+pub(crate) const PIECE_BYTES: usize = PIECE_LEN as usize;
+/// The same, as it is written.
+const PIECE_LEN: u32 = 4096;
 const MAGIC: [u8; 8] = *b"ARCHSUMS";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 64;
@@ -105,7 +107,7 @@ impl Sums {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + 4 * self.pieces.len());
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
-        bytes.extend_from_slice(&4096_u32.to_le_bytes());
+        bytes.extend_from_slice(&PIECE_LEN.to_le_bytes());
         bytes.extend_from_slice(&[0; 8]);
         bytes.extend_from_slice(&self.size.to_le_bytes());
         bytes.extend_from_slice(&self.birth.inode.to_le_bytes());
@@ -126,7 +128,7 @@ impl Sums {
         let size = word(24)?;
         let is_ours = header.starts_with(&MAGIC)
             && half(8)? == VERSION
-            && half(12)? as usize == PIECE_BYTES
+            && half(12)? == PIECE_LEN
             && half(16)? == crc32c::crc32c(&bytes[CHECKED_FROM..])
             && (half(20)?, word(56)?) == (0, 0)
             && word(48)? == count(size) as u64
