@@ -86,7 +86,9 @@ impl Table {
 
 /// Names come from disks and other processes: what would move a terminal's cursor is shown as `?`.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    // Nor what turns the direction of writing: such names are refused now, and may be there.
+    let is_hidden = |c: char| matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
+    text.chars().map(|c| if c.is_control() || is_hidden(c) { '?' } else { c }).collect()
 }
 
 /// Writes text to standard output.

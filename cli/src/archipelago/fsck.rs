@@ -11,6 +11,7 @@ use super::{arguments::Fsck, load};
 use crate::{
     failure::{Failed, tell},
     output::{self, printable},
+    size,
     supervision::reach,
 };
 
@@ -28,6 +29,15 @@ const NOT_DONE: u8 = 2;
 struct Report {
     seen: u64,
     findings: Vec<Line>,
+    /// What a collection would take; none if not all was looked at, or it could not tell.
+    unused: Option<Unused>,
+}
+
+/// Objects that no volume uses: no fault, but something to know.
+#[derive(Debug, Default, Serialize)]
+struct Unused {
+    objects: u64,
+    bytes: u64,
 }
 
 /// One finding.
@@ -87,6 +97,10 @@ fn check(file: &Path, wanted: &Fsck) -> anyhow::Result<Report> {
             progress.tick();
         })?;
     }
+    if wanted.volumes.is_empty() {
+        progress.set_message(format!("{}, looking for what no volume uses", report.summary()));
+        report.unused = unused(&mut client, &mut || progress.tick());
+    }
     progress.finish_and_clear();
     if wanted.output.json {
         output::print_json(&report)?;
@@ -94,6 +108,22 @@ fn check(file: &Path, wanted: &Fsck) -> anyhow::Result<Report> {
         output::print(&report.text())?;
     }
     Ok(report)
+}
+
+/// What a collection would take; it stops at a map that cannot be read, which is a finding already.
+fn unused(client: &mut Client, took: &mut impl FnMut()) -> Option<Unused> {
+    let (mut sum, mut resume) = (Unused::default(), Vec::new());
+    for _ in 0..STEPS_HERE_MAX {
+        let step = client.collect(&resume, true).ok()?;
+        sum.objects += step.removed;
+        sum.bytes += step.removed_bytes;
+        took();
+        match step.resume {
+            Some(next) => resume = next,
+            None => return Some(sum),
+        }
+    }
+    None
 }
 
 /// All steps of one volume, or of all.
@@ -142,7 +172,16 @@ impl Report {
 
     fn text(&self) -> String {
         let lines: String = self.findings.iter().map(Line::text).collect();
-        format!("{lines}{}\n", self.summary())
+        let unused = match &self.unused {
+            Some(Unused { objects, bytes }) if *objects > 0 => {
+                format!(
+                    "{objects} objects ({}) are used by no volume: `archipelago gc`\n",
+                    size::human(*bytes)
+                )
+            }
+            _ => String::new(),
+        };
+        format!("{lines}{}\n{unused}", self.summary())
     }
 }
 

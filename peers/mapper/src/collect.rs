@@ -5,7 +5,10 @@
 //! marked. So it needs no more memory for a larger store, only more walks. A step does a bounded amount of that. Between
 //! steps the marks are kept; if they are lost, the piece is begun again.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+};
 
 use protocol::{Collected, ErrorKind, Failure, Flags, List, Message};
 use volume::{ObjectName, ParsedName};
@@ -82,7 +85,7 @@ impl Service {
             });
         }
         let (kind, after) = point_of(&argument.after)?;
-        let kept = self.collection.take().filter(|kept| kept.kind == kind && kept.after == after);
+        let kept = kept_piece(&self.collections, |kept| kept.kind == kind && kept.after == after);
         let mut collection = match kept {
             Some(kept) => kept,
             None => self.new_piece(kind, after).await?,
@@ -94,7 +97,7 @@ impl Service {
             Resume::NextKind => kind.next().map_or(LEFTOVERS, Kind::prefix).to_vec(),
         };
         if resume == Resume::Here {
-            self.collection.replace(Some(collection));
+            keep_piece(&self.collections, collection);
         }
         Ok(tally.answer(Some(point)))
     }
@@ -275,5 +278,20 @@ fn point_of(resume: &[u8]) -> Result<(Kind, Vec<u8>), Failure> {
     Ok((kind, after))
 }
 
-/// Kept between steps.
-pub(crate) type Kept = RefCell<Option<Box<Collection>>>;
+/// Pieces kept between steps, so that collections beside each other, one of them dry perhaps, both come to an end.
+pub(crate) type Kept<P> = RefCell<VecDeque<Box<P>>>;
+
+/// Most pieces that are kept; beyond, the one that was not asked for longest is begun again.
+const KEPT_MAX: usize = 2;
+
+pub(crate) fn kept_piece<P>(kept: &Kept<P>, is_wanted: impl Fn(&P) -> bool) -> Option<Box<P>> {
+    let mut kept = kept.borrow_mut();
+    let at = kept.iter().position(|piece| is_wanted(piece))?;
+    kept.remove(at)
+}
+
+pub(crate) fn keep_piece<P>(kept: &Kept<P>, piece: Box<P>) {
+    let mut kept = kept.borrow_mut();
+    kept.truncate(KEPT_MAX - 1);
+    kept.push_front(piece);
+}

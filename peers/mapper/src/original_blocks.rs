@@ -3,14 +3,12 @@
 //! As with ours, in pieces: what trees and tables refer to is marked, as many names as fit in memory, and what is not marked
 //! up to there is deleted if its name can be nothing else.
 
-use std::cell::RefCell;
-
 use protocol::{ErrorKind, Failure};
 use volume::{LeafBlocks, LegacyMap, LegacyVersion, ObjectName};
 
 use crate::{
     census::Census,
-    collect::{STEP_WORK, Tally},
+    collect::{STEP_WORK, Tally, keep_piece, kept_piece},
     failure::InVolume,
     listing::after_page,
     loading::Found,
@@ -49,9 +47,6 @@ pub(crate) enum Step {
     Vetoed(String),
 }
 
-/// Kept between steps.
-pub(crate) type Kept = RefCell<Option<Box<Piece>>>;
-
 impl Service {
     /// One step, after the names up to `after`.
     pub(crate) async fn collect_originals(
@@ -60,7 +55,7 @@ impl Service {
         is_dry: bool,
         tally: &mut Tally,
     ) -> Result<Step, Failure> {
-        let kept = self.original_piece.take().filter(|kept| kept.after == after);
+        let kept = kept_piece(&self.original_pieces, |kept| kept.after == after);
         let mut piece = match kept {
             Some(kept) => kept,
             None => Box::new(Piece {
@@ -84,7 +79,7 @@ impl Service {
         match step {
             Next::Here => {
                 let after = piece.after.clone();
-                self.original_piece.replace(Some(piece));
+                keep_piece(&self.original_pieces, piece);
                 Ok(Step::After(after))
             }
             Next::NewPiece(after) => Ok(Step::After(after)),

@@ -27,11 +27,11 @@ pub(crate) struct Service {
     pub(crate) breath: RefCell<Signal>,
     /// One collection at a time.
     pub(crate) collecting: Gate,
-    pub(crate) collection: collect::Kept,
+    pub(crate) collections: collect::Kept<collect::Collection>,
     /// One check at a time.
     pub(crate) checking: Gate,
     pub(crate) checks: check::Kept,
-    pub(crate) original_piece: original_blocks::Kept,
+    pub(crate) original_pieces: collect::Kept<original_blocks::Piece>,
     /// The node or map of the original that a collection last looked for in vain.
     pub(crate) missing: RefCell<Option<volume::ObjectName>>,
     /// The mapper is to stop: nobody goes on waiting for a lock.

@@ -142,6 +142,24 @@ fn what_is_made_while_a_collection_runs_is_left_alone() {
 }
 
 #[test]
+fn two_collections_beside_each_other_come_to_their_ends() {
+    let rig = Rig::new();
+    let mut caller = rig.client();
+    history(&mut caller);
+    let mut points = [Some(Vec::new()), Some(Vec::new())];
+    // The other one is somewhere else all the time.
+    for _ in 0..3 {
+        points[1] = caller.client.collect(points[1].as_deref().unwrap(), true).unwrap().resume;
+    }
+    for _ in 0..500 {
+        for (at, point) in points.iter_mut().enumerate().filter(|(_, point)| point.is_some()) {
+            *point = caller.client.collect(point.as_deref().unwrap(), at == 1).unwrap().resume;
+        }
+    }
+    assert_eq!(points, [None, None]);
+}
+
+#[test]
 fn a_volume_that_cannot_be_read_stops_a_collection() {
     let rig = Rig::new();
     let mut caller = rig.client();
