@@ -90,6 +90,8 @@ impl Service {
     ) -> Result<(), Failure> {
         let header = Header::Root(root.clone());
         match self.stores.open_map(&volume.name, header, None).await {
+            // Left so by a session that ended well, for all we know.
+            Ok(map) if map.borrow().has_partial() => return Ok(()),
             Ok(_) => {}
             Err(failure) if failure.kind == ErrorKind::Corrupt => {
                 findings.damaged_log(&volume.name, &failure);
