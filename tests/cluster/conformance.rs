@@ -72,6 +72,21 @@ fn names_of_objects_are_those_of_rados() {
 }
 
 #[test]
+fn a_damaged_lock_is_corrupt_until_it_is_broken() {
+    let Some(ceph) = shared("conformance::a_damaged_lock_is_corrupt_until_it_is_broken") else { return };
+    let store = Rados::open(&config(&ceph, "damaged")).unwrap();
+    let lock = ObjectName::new("volume").unwrap();
+    let number = store.acquire(&lock, "a", false, false).unwrap();
+    ceph.rados(&["-p", "blocks", "-N", "damaged", "truncate", "%lvolume", "50"]).done();
+    for result in [store.acquire(&lock, "a", false, false), store.lock_info(&lock).map(|state| state.number)]
+    {
+        assert_eq!(result.unwrap_err().kind, ErrorKind::Corrupt);
+    }
+    store.release(&lock, "b", true).unwrap();
+    assert!(store.acquire(&lock, "b", false, false).unwrap() > number);
+}
+
+#[test]
 fn a_pool_that_is_not_there_is_named() {
     let Some(ceph) = shared("conformance::a_pool_that_is_not_there_is_named") else { return };
     let config = Config { pool: "nothing".into(), ..config(&ceph, "") };

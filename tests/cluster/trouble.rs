@@ -1,7 +1,7 @@
 //! OSDs that stop, pools that are full, peers that are killed.
 
 use std::{
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -10,7 +10,7 @@ use protocol::ErrorKind;
 use tests::{Ceph, Disk, TestStack, pattern};
 
 use crate::locks::{Supervised, signal};
-use crate::place::{Place, started};
+use crate::place::{Place, prepared, started};
 use crate::{is_possible, shared};
 
 const MIB: u64 = 1 << 20;
@@ -76,6 +76,26 @@ fn killed_peers_cause_no_error_and_lose_no_byte() {
         signal(stack.pid(roles.next().unwrap()), "-KILL");
     }
     assert_good(load);
+}
+
+#[test]
+fn a_machine_without_the_library_is_told_what_to_install() {
+    let test = "trouble::a_machine_without_the_library_is_told_what_to_install";
+    if !tests::is_root() {
+        return tests::skip(test, "hiding a library needs root");
+    }
+    let Some(ceph) = shared(test) else { return };
+    let stack = prepared(&ceph, Place::Pool("blocks", ""), Place::Pool("maps", ""));
+    let script = "for library in $(ldconfig -p | sed -n 's/.*=> \\(.*librados.so.2\\)$/\\1/p'); do \
+                  mount --bind /dev/null $library; done; exec \"$@\"";
+    for words in [["check"], ["start"]] {
+        let ours = stack.command("archipelago", &words);
+        let mut hidden = Command::new("unshare");
+        hidden.args(["--mount", "sh", "-c", script, "sh"]).arg(ours.get_program()).args(ours.get_args());
+        let told = tests::run(hidden.env("ARCHIPELAGO_CONFIG", stack.configuration())).refused();
+        assert!(told.contains("install the Debian package librados2"), "{told}");
+    }
+    stack.archipelago(&["check"]).done();
 }
 
 #[test]

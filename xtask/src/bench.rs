@@ -8,6 +8,7 @@ pub(crate) mod goals;
 mod ipc;
 mod maps;
 mod original;
+mod rados;
 mod series;
 mod server;
 mod stack;
@@ -53,6 +54,15 @@ pub(crate) fn run(effort: Effort) -> Result<()> {
     let stack = Stack::start(&programs, &folder.0.join("stack"), effort.is_direct)?;
     volumes::measure(&stack, &folder.0, effort)?;
     maps::measure(&stack, effort)
+}
+
+/// Measures stores in RADOS alone, and prints tables.
+pub(crate) fn run_rados(effort: Effort) -> Result<()> {
+    setup::prepare(Task::Bench);
+    let programs = build()?;
+    let folder = Folder::new()?;
+    println!("\nMedians of {} rounds of {} s, on {}", effort.rounds, effort.seconds, machine());
+    rados::measure(&programs, &folder.0, effort)
 }
 
 fn build() -> Result<PathBuf> {

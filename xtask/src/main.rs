@@ -41,6 +41,8 @@ usage: cargo xtask TASK
   bench [--direct] [--rounds N] [--seconds N]
         figures, beside those of others in the same run
         --direct  everybody past the page cache; without it, everybody through it
+  bench --rados [--rounds N] [--seconds N]
+        stores in RADOS alone, beside rados bench and RBD on a cluster in memory
   bench --goals [--write] [--rounds N] [--seconds N]
         every goal as a ratio, at least five rounds of each; takes about half an hour
         --write   into docs/performance.md
@@ -123,7 +125,7 @@ fn demo(mut words: &[&str]) -> Result<bool> {
 
 fn bench(mut words: &[&str]) -> Result<bool> {
     let mut effort = bench::Effort::default();
-    let (mut has_goals, mut is_written) = (false, false);
+    let (mut has_goals, mut is_written, mut is_rados) = (false, false, false);
     let number = |word: &str| word.parse().ok().filter(|number| (1..=1000).contains(number));
     loop {
         words = match words {
@@ -132,7 +134,12 @@ fn bench(mut words: &[&str]) -> Result<bool> {
                 return bench::goals::run(effort, is_written).map(|()| true);
             }
             [] if is_written => bail!(Misused("--write needs --goals".into())),
+            [] if is_rados => return bench::run_rados(effort).map(|()| true),
             [] => return bench::run(effort).map(|()| true),
+            ["--rados", rest @ ..] => {
+                is_rados = true;
+                rest
+            }
             ["--goals", rest @ ..] => {
                 has_goals = true;
                 rest

@@ -35,6 +35,8 @@ enum Decision {
 struct Current {
     record: Option<Record>,
     version: u64,
+    /// What is there is no record.
+    is_damaged: bool,
 }
 
 /// How often a change is tried again because others changed the lock meanwhile.
@@ -70,7 +72,7 @@ impl Locks {
         force: bool,
     ) -> Result<u64> {
         self.refuse_foreign()?;
-        self.change(name, |record| {
+        self.change(name, force, |record| {
             match record {
                 Some(held) if held.is_held() && held.owner == owner => {
                     return Ok(Decision::Keep(held.number));
@@ -109,13 +111,16 @@ impl Locks {
             Some(_) | None if self.has_legacy(name)? => Err(ErrorKind::NotOwner.into()),
             Some(_) | None => Err(ErrorKind::NotFound.into()),
         };
-        self.change(name, decide).map(drop)
+        self.change(name, force, decide).map(drop)
     }
 
     /// Who holds the lock. One that nobody ever took is free and has number 0.
     pub(crate) fn info(&self, name: &ObjectName) -> Result<LockState> {
         self.refuse_foreign()?;
-        let record = self.read(&of_lock(name))?.record;
+        let Current { record, is_damaged, .. } = self.read(&of_lock(name))?;
+        if is_damaged {
+            return Err(ErrorKind::Corrupt.into());
+        }
         let number = record.as_ref().map_or(0, |record| record.number);
         match record {
             Some(held) if held.is_held() => Ok(LockState {
@@ -169,22 +174,27 @@ impl Locks {
             }
             _ => Err(ErrorKind::NotOwner.into()),
         };
-        self.change(name, decide).map(drop)
+        self.change(name, false, decide).map(drop)
     }
 
     fn refuse_foreign(&self) -> Result<()> {
         if self.is_foreign { Err(ErrorKind::Unsupported.into()) } else { Ok(()) }
     }
 
-    /// Does what `decide` says about the record, again and again until nobody came between.
+    /// Does what `decide` says about the record, again and again until nobody came between. With `force` a damaged record is one
+    /// that somebody holds.
     fn change(
         &self,
         name: &ObjectName,
+        force: bool,
         mut decide: impl FnMut(Option<&Record>) -> Result<Decision>,
     ) -> Result<u64> {
         let object = of_lock(name);
         for _ in 0..TRIES_MAX {
-            let Current { record, version } = self.read(&object)?;
+            let Current { mut record, version, is_damaged } = self.read(&object)?;
+            if is_damaged {
+                record = Some(if force { Record::unknown() } else { return Err(ErrorKind::Corrupt.into()) });
+            }
             if let Some(unfinished) = record.as_ref().filter(|record| record.has_to_end()) {
                 // Its maker died, or is at it.
                 self.end_writers(&object, unfinished, version)?;
@@ -233,8 +243,12 @@ impl Locks {
 
     fn read(&self, object: &CStr) -> Result<Current> {
         match if_found(self.context.read_now(object, 0, RECORD_MAX))? {
-            None => Ok(Current { record: None, version: 0 }),
-            Some((bytes, version)) => Ok(Current { record: Some(Record::decode(&bytes)?), version }),
+            None => Ok(Current { record: None, version: 0, is_damaged: false }),
+            Some((bytes, version)) => match Record::decode(&bytes) {
+                Ok(record) => Ok(Current { record: Some(record), version, is_damaged: false }),
+                Err(ErrorKind::Corrupt) => Ok(Current { record: None, version, is_damaged: true }),
+                Err(kind) => Err(kind.into()),
+            },
         }
     }
 
@@ -292,6 +306,13 @@ impl Record {
     /// Whether those who wrote or wait under this record must hear of the next.
     fn is_ended_by(&self, next: &Record) -> bool {
         self.state != State::Free && (next.number != self.number || next.state != self.state)
+    }
+
+    /// What a damaged record is taken for. Nobody counts locks as fast as time passes, so the number is higher than any before.
+    fn unknown() -> Self {
+        let (number, since_unix_ms) = (unix_ms(), unix_ms());
+        let (owner, description) = ("whoever had it".to_owned(), String::new());
+        Self { state: State::Held, number, since_unix_ms, owner, description, writers: Vec::new() }
     }
 
     fn foreign(number: u64, writers: Vec<Writer>) -> Self {

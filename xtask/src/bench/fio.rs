@@ -44,7 +44,10 @@ const fn load(is_write: bool, block_bytes: u32, depth: u32) -> Load {
 impl Load {
     /// As rows of tables are headed.
     pub(super) fn name(self) -> String {
-        let size = if self.block_bytes < 1 << 20 { "4 KiB" } else { "1 MiB" };
+        let size = match self.block_bytes >> 20 {
+            0 => format!("{} KiB", self.block_bytes >> 10),
+            mib => format!("{mib} MiB"),
+        };
         let order = if self.pattern == Pattern::Sequential { "sequential " } else { "" };
         format!("{size} {order}{}, depth {}", self.kind(), self.depth)
     }
@@ -62,6 +65,8 @@ pub(super) enum Target<'a> {
     Objects { folder: &'a Path },
     /// An NBD export.
     Nbd(&'a str),
+    /// An image in the pool `rbd`.
+    Rbd { conf: &'a Path, image: &'a str },
 }
 
 /// Bytes that a load moves about in.
@@ -106,6 +111,10 @@ fn aim(command: &mut Command, target: &Target<'_>) {
         }
         Target::Nbd(uri) => {
             command.arg("--ioengine=nbd").arg(format!("--uri={uri}"));
+        }
+        Target::Rbd { conf, image } => {
+            command.args(["--ioengine=rbd", "--clientname=admin", "--pool=rbd"]);
+            command.arg(format!("--rbdname={image}")).env("CEPH_CONF", conf);
         }
     }
 }

@@ -22,14 +22,24 @@ pub(super) struct Stack {
 
 impl Stack {
     pub(super) fn start(programs: &Path, folder: &Path, is_direct: bool) -> Result<Self> {
+        Self::start_with(programs, folder, |text| match is_direct {
+            true => text.replace("[blockerb]\n", "[blockerb]\ndirect = true\n"),
+            false => text,
+        })
+    }
+
+    /// Starts a stack on the embedded default as `edit` changes it.
+    pub(super) fn start_with(
+        programs: &Path,
+        folder: &Path,
+        edit: impl FnOnce(String) -> String,
+    ) -> Result<Self> {
         let mut init = program(programs.join("archipelago"));
         let printed = output(init.args(["config", "init", "--dir"]).arg(folder))?;
         let configuration = PathBuf::from(printed.trim());
         let mut run = ours(programs, &configuration, "archipelago");
-        if is_direct {
-            let text = std::fs::read_to_string(&configuration)?;
-            std::fs::write(&configuration, text.replace("[blockerb]\n", "[blockerb]\ndirect = true\n"))?;
-        }
+        let text = std::fs::read_to_string(&configuration)?;
+        std::fs::write(&configuration, edit(text))?;
         let server = Server::start(run.arg("run"), &folder.join("run.log"), || {
             succeeds(ours(programs, &configuration, "archipelago").arg("status"))
         })?;
