@@ -92,7 +92,9 @@ fn a_machine_without_the_library_is_told_what_to_install() {
         let ours = stack.command("archipelago", &words);
         let mut hidden = Command::new("unshare");
         hidden.args(["--mount", "sh", "-c", script, "sh"]).arg(ours.get_program()).args(ours.get_args());
-        let told = tests::run(hidden.env("ARCHIPELAGO_CONFIG", stack.configuration())).refused();
+        let ended = tests::run(hidden.env("ARCHIPELAGO_CONFIG", stack.configuration()));
+        let told = ended.stdout() + &ended.stderr();
+        assert_eq!(ended.code(), Some(1), "{told}");
         assert!(told.contains("install the Debian package librados2"), "{told}");
     }
     stack.archipelago(&["check"]).done();

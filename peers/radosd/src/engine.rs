@@ -198,13 +198,16 @@ impl<T> Engine<T> {
                 self.ended(slot, ended);
             }
             Event::Done(slot, result) => self.done(slot, result),
+            // Who waits for it is asked for again when there is a new connection.
+            Event::Watching(generation, _, Err(fault)) | Event::Enlisted(generation, _, _, _, Err(fault))
+                if generation == self.generation && fault.is_shut_out() =>
+            {
+                self.lose();
+            }
             Event::Watching(generation, lock, result) if generation == self.generation => {
                 self.fences.watching(&lock, result);
             }
             Event::Enlisted(generation, lock, number, epoch, result) if generation == self.generation => {
-                if result.as_ref().is_err_and(Fault::is_shut_out) {
-                    return self.lose();
-                }
                 self.fences.enlisted(&lock, number, epoch, result);
             }
             Event::Heard(generation, lock, heard) if generation == self.generation => {
