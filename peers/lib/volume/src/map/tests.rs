@@ -1,3 +1,4 @@
 mod model;
+mod partial;
 mod session;
 mod world;
