@@ -42,10 +42,15 @@ impl Supervised {
         std::fs::read_to_string(self.path("run").join(format!("{role}.pid"))).ok()?.trim().parse().ok()
     }
 
-    /// Kills the process of a role, or of the `supervisor`. Its number, if there was one.
+    /// Kills the process of a role, or of the `supervisor`. Its number, if there is one.
     pub fn kill(&self, role: &str) -> Option<u32> {
         let pid = self.pid(role)?;
-        // It may just have ended by an earlier kill.
+        // One that is away leaves its file, and its number may be another process's by now.
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if !String::from_utf8_lossy(&words).contains(&*self.configuration().to_string_lossy()) {
+            return None;
+        }
+        // It may just be ending.
         let _gone = run(Command::new("kill").args(["-KILL", &pid.to_string()]));
         Some(pid)
     }
