@@ -157,7 +157,7 @@ impl<T> Engine<T> {
     /// What a person wants to know of the store.
     #[must_use]
     pub fn status(&self) -> Status {
-        Status::of(&self.objects, self.entries.open_count(), self.ring.is_some())
+        Status::of(&self.objects, self.entries.open_count(), self.waiting_count, self.ring.is_some())
     }
 
     /// Whether a sleep must be one on the ring: [`Engine::sleep`].

@@ -12,6 +12,8 @@ use crate::root::space;
 pub struct Status {
     /// Files kept open.
     pub open_files: usize,
+    /// Requests that wait for a lock.
+    pub lock_waiters: usize,
     /// Whether reads and writes go through io_uring.
     pub is_uring: bool,
     /// Whether the page cache is passed by.
@@ -31,11 +33,12 @@ pub struct Status {
 }
 
 impl Status {
-    pub(crate) fn of(objects: &Objects, open_files: usize, is_uring: bool) -> Self {
+    pub(crate) fn of(objects: &Objects, open_files: usize, lock_waiters: usize, is_uring: bool) -> Self {
         let counts = objects.root.counts();
         let space = space(&objects.root).ok();
         Self {
             open_files,
+            lock_waiters,
             is_uring,
             is_direct: objects.opening.is_direct,
             has_legacy: objects.opening.has_legacy,

@@ -241,6 +241,10 @@ impl Service {
         let (removed, bytes) = sum.into_inner();
         tally.removed += removed;
         tally.removed_bytes = tally.removed_bytes.saturating_add(bytes);
+        if !is_dry {
+            let (objects, all_bytes) = self.collected.get();
+            self.collected.set((objects + removed, all_bytes.saturating_add(bytes)));
+        }
         Ok(())
     }
 }

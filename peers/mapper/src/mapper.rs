@@ -42,6 +42,7 @@ impl Mapper {
             breath: RefCell::default(),
             collecting: Gate::default(),
             collections: RefCell::default(),
+            collected: Cell::default(),
             checking: Gate::default(),
             checks: RefCell::default(),
             original_pieces: RefCell::default(),
@@ -86,7 +87,15 @@ impl Peer for Mapper {
 
     fn details(&self) -> serde_json::Value {
         let (names_in_use, open_maps, loaded_nodes) = self.service.volumes.counts();
-        serde_json::json!({ "names_in_use": names_in_use, "open_maps": open_maps, "loaded_nodes": loaded_nodes })
+        let (collected_objects, collected_bytes) = self.service.collected.get();
+        serde_json::json!({
+            "names_in_use": names_in_use,
+            "open_maps": open_maps,
+            "locks_held": self.service.volumes.lock_count(),
+            "loaded_nodes": loaded_nodes,
+            "collected_objects": collected_objects,
+            "collected_bytes": collected_bytes,
+        })
     }
 
     fn is_idle(&self) -> bool {

@@ -1,6 +1,10 @@
 //! What all conversations of a mapper share, and how they come by an open map.
 
-use std::{cell::RefCell, future::pending, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    future::pending,
+    rc::Rc,
+};
 
 use peer::tasks::{Gate, Tasks};
 use protocol::{ErrorKind, Failure};
@@ -28,6 +32,8 @@ pub(crate) struct Service {
     /// One collection at a time.
     pub(crate) collecting: Gate,
     pub(crate) collections: collect::Kept<collect::Collection>,
+    /// Objects and bytes that collections have deleted.
+    pub(crate) collected: Cell<(u64, u64)>,
     /// One check at a time.
     pub(crate) checking: Gate,
     pub(crate) checks: check::Kept,

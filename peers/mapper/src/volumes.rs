@@ -94,6 +94,16 @@ impl Volumes {
         (by_name.len(), sessions().count(), loaded)
     }
 
+    /// How many volumes are locked for this node.
+    pub(crate) fn lock_count(&self) -> usize {
+        let by_name = self.by_name.borrow();
+        by_name
+            .values()
+            .filter_map(|volume| volume.session())
+            .filter(|session| session.fence().is_ok())
+            .count()
+    }
+
     /// Marks the volume as used, forgets it if nothing is left of it, and drops nodes beyond the limit: those of the volumes
     /// that were not used for longest.
     pub(crate) fn used(&self, volume: Rc<Volume>) {
