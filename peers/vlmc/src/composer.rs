@@ -158,6 +158,7 @@ impl Composer {
 
     fn accept(&mut self, request: Held) {
         self.accepted = self.accepted.saturating_add(1);
+        self.quiet_ticks = 0;
         let op = Op::from_number(request.op());
         match (service(op), op) {
             (Service::Mapper, _) => self.pass_by(request),

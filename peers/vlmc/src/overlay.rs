@@ -1,7 +1,6 @@
 //! Reads and writes of partial blocks.
 
 use protocol::{ErrorKind, Failure, Flags, Fresh, Op, PARTIAL_BLOCK_BYTES, PIECE_BYTES, Shape};
-
 use xseg::Held;
 
 use crate::{
