@@ -4,9 +4,8 @@
 //! the test program, however that ends.
 
 use std::{
-    io::{BufRead, BufReader},
     net::TcpListener,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, Instant},
@@ -20,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(50);
 /// What a cluster is made of.
 const PROGRAMS: [&str; 5] = ["ceph-mon", "ceph-osd", "ceph-authtool", "monmaptool", "rados"];
-/// Runs a daemon until standard input ends, or somebody writes a line to it. Prints its process id.
-const KEEPER: &str = r#""$@" </dev/null >>"$LOG" 2>&1 & pid=$!; echo $pid; read -r _; kill -KILL $pid; wait"#;
+/// Runs a daemon until standard input ends, or somebody writes a line to it.
+const KEEPER: &str = r#""$@" </dev/null >>"$LOG" 2>&1 & pid=$!; read -r _; kill -KILL $pid; wait"#;
 
 /// What keeps the objects of a cluster.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,11 +38,8 @@ pub struct Ceph {
     daemons: Mutex<Vec<Daemon>>,
 }
 
-/// A daemon and its keeper.
-struct Daemon {
-    keeper: Child,
-    pid: u32,
-}
+/// A daemon, by its keeper.
+struct Daemon(Child);
 
 impl Ceph {
     /// Whether clusters can be started here; why not.
@@ -234,26 +230,16 @@ impl Ceph {
     fn daemon(&self, program: &str, arguments: &[&str]) -> Daemon {
         let mut command = self.command("sh");
         command.args(["-c", KEEPER, "keeper", program, "-f"]).args(arguments);
-        command.env("LOG", self.path("daemons.log")).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut keeper = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Daemon { keeper, pid: line.trim().parse().unwrap() }
-    }
-}
-
-impl Daemon {
-    fn is_alive(&self) -> bool {
-        Path::new(&format!("/proc/{}", self.pid)).exists()
+        command.env("LOG", self.path("daemons.log")).stdin(Stdio::piped());
+        Daemon(command.spawn().unwrap())
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        drop(self.keeper.stdin.take());
+        drop(self.0.stdin.take());
         // The keeper waits for the daemon, so this does too.
-        let _ended = self.keeper.wait();
-        debug_assert!(!self.is_alive() || self.pid == 0, "the keeper reaps its daemon");
+        let _ended = self.0.wait();
     }
 }
 
@@ -288,6 +274,8 @@ osd pool default pg autoscale mode = off
 mon allow pool size one = true
 mon allow pool delete = true
 mon warn on pool no redundancy = false
+[client]
+rbd cache = false
 [mon]
 mon data = DIRECTORY/mon
 mon cluster log file =

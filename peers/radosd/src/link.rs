@@ -53,9 +53,8 @@ impl Linker {
             cephx_id: config.cephx_id.clone(),
             source,
         };
-        let cluster = Cluster::connect(self.functions.clone(), &access).map_err(unreachable)?;
-        let (cluster, address) = (Arc::new(cluster), String::new());
-        let address = cluster.address().map_err(unreachable).map(|told| address + &told)?;
+        let cluster = Arc::new(Cluster::connect(self.functions.clone(), &access).map_err(unreachable)?);
+        let address = cluster.address().map_err(unreachable)?;
         let open = |pool: &str, namespace: &str| {
             let opened = Context::open(&cluster, pool, namespace).map(Arc::new);
             opened.map_err(|source| Error::Pool { pool: pool.to_owned(), source })
