@@ -109,7 +109,7 @@ const CASES: [(&str, &str, &str); 38] = [
     (
         "type = \"nbd\"",
         "type = \"ndb\"",
-        "31: nbd.type = \"ndb\": there is no such type (known: filed, mapper",
+        "31: nbd.type = \"ndb\": there is no such type (known: filed, radosd, mapper",
     ),
     ("type = \"nbd\"\n", "", "30: nbd.type is missing"),
     (

@@ -15,7 +15,7 @@ pub(super) type Handle = *mut c_void;
 pub(super) type Completed = extern "C" fn(Handle, *mut c_void);
 pub(super) type Notified = extern "C" fn(*mut c_void, u64, u64, u64, *mut c_void, size_t);
 pub(super) type WatchFailed = extern "C" fn(*mut c_void, u64, c_int);
-/// `ObjectWriteOperation::copy_from`, the one function that has no C name. See docs/decisions/0025-librados-at-run-time.md.
+/// `ObjectWriteOperation::copy_from`, the one function that has no C name. See docs/decisions/0016-librados-at-run-time.md.
 pub(super) type CopyFrom =
     unsafe extern "C" fn(*const Operation, *const Text, *const Handle, version: u64, flags: u32);
 

@@ -3,7 +3,7 @@
 //! Handles of the library are owned here and given back when dropped; nothing above sees a pointer of it. Operations that do not
 //! block end on a thread of the library, which runs the closure that was given with them.
 
-#![expect(unsafe_code, reason = "the C library; see docs/decisions/0025-librados-at-run-time.md")]
+#![expect(unsafe_code, reason = "the C library; see docs/decisions/0016-librados-at-run-time.md")]
 
 mod cluster;
 mod completion;

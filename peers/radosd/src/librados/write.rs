@@ -76,7 +76,7 @@ impl WriteOp {
             Text { bytes: source.as_ptr(), len: source.count_bytes(), capacity: [source.count_bytes(), 0] };
         let operation = Operation { virtual_table: ptr::null(), operation: self.raw, unused: ptr::null() };
         let io_context = context.raw();
-        // SAFETY: the function reads the three objects, laid out as librados.hpp has them, and keeps none of them: decision 0025.
+        // SAFETY: the function reads the three objects, laid out as librados.hpp has them, and keeps none of them: decision 0016.
         unsafe {
             (self.functions.copy_from)(&raw const operation, &raw const name, &raw const io_context, 0, 0);
         }
