@@ -179,7 +179,7 @@ pub(crate) enum Via {
 pub(crate) struct Map {
     #[command(flatten)]
     pub(crate) named: Named,
-    /// Through what it becomes visible
+    /// Through what it becomes visible; one that is named may come beside another
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) via: Via,
     /// Refuse writes (snapshots always do)

@@ -63,18 +63,34 @@ pub(super) fn shown(session: &mut Session, volume: &str) -> Vec<(u32, Attached)>
 
 /// An error if the volume is visible.
 pub(super) fn refuse_mapped(session: &mut Session, volume: &str, action: &str) -> anyhow::Result<()> {
-    let found = all(session)?.into_iter().find(|(_, shown)| shown.volume == volume);
+    refuse_mapped_through(session, &PREFERENCE, volume, action)
+}
+
+/// An error if the volume is visible through an endpoint of these kinds.
+fn refuse_mapped_through(
+    session: &mut Session,
+    kinds: &[&str],
+    volume: &str,
+    action: &str,
+) -> anyhow::Result<()> {
+    let is_it = |shown: &Attached| shown.volume == volume && kinds.contains(&shown.via.as_str());
+    let found = all(session)?.into_iter().find(|(_, shown)| is_it(shown));
     let Some((_, shown)) = found else { return Ok(()) };
     let reason = format!("it is mapped at {}", shown.location);
     Err(Failed::new(action, reason).hint(format!("`vlmc unmap {volume}` first")).into())
 }
 
-/// Makes a volume visible and prints where.
+/// Makes a volume visible and prints where. One endpoint may be named while another one shows it already.
 pub(super) fn map(session: &mut Session, wanted: &Map) -> anyhow::Result<()> {
     let volume = &wanted.named.volume;
     let action = format!("map {volume}");
-    refuse_mapped(session, volume, &action)?;
-    let shown = attach(session, wanted, &action)?;
+    let kinds: &[&str] = match wanted.via {
+        Via::Auto => &PREFERENCE,
+        Via::Nbd => &["nbd"],
+        Via::Fuse => &["fuse"],
+    };
+    refuse_mapped_through(session, kinds, volume, &action)?;
+    let shown = attach(session, wanted, kinds, &action)?;
     if wanted.output.json {
         output::print_json(&Line::from(&shown))?;
     } else {
@@ -83,12 +99,7 @@ pub(super) fn map(session: &mut Session, wanted: &Map) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn attach(session: &mut Session, wanted: &Map, action: &str) -> Result<Attached, Failed> {
-    let kinds: &[&str] = match wanted.via {
-        Via::Auto => &PREFERENCE,
-        Via::Nbd => &["nbd"],
-        Via::Fuse => &["fuse"],
-    };
+fn attach(session: &mut Session, wanted: &Map, kinds: &[&str], action: &str) -> Result<Attached, Failed> {
     let serving = session.endpoints();
     let ports = kinds.iter().filter_map(|kind| serving.iter().find(|(found, _)| found == kind));
     let ports: Vec<u32> = ports.map(|(_, port)| *port).collect();

@@ -81,7 +81,11 @@ impl Endpoint for Nbd {
             return Err(Failure::new(ErrorKind::Exists, format!("volume {volume} is attached already")));
         }
         if !is_read_only {
-            client.open(volume)?;
+            match client.open(volume) {
+                // Another node has it and is about to hand it over: until then reads are not kept, and writes wait.
+                Err(failure) if failure.kind == ErrorKind::Busy => {}
+                opened => opened?,
+            }
         }
         self.service.exports.attach(volume, is_read_only);
         let export = self.service.exports.get(volume).ok_or_else(|| unknown(volume))?;
