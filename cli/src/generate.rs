@@ -1,6 +1,13 @@
-//! Completions, man pages and systemd units, from the same definitions as the commands.
+//! What a package installs besides the commands: completions, man pages and systemd units from the same definitions as these,
+//! and what Ganeti runs.
 
-use std::{fs, path::Path};
+mod ganeti;
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
 
 use anyhow::Context;
 use clap::CommandFactory;
@@ -22,7 +29,12 @@ pub(crate) fn write(dir: &Path) -> anyhow::Result<()> {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
         }
+        let is_program = content.starts_with(b"#!");
         fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+        if is_program {
+            let made = fs::set_permissions(&path, Permissions::from_mode(0o755));
+            made.with_context(|| format!("cannot make {} a program", path.display()))?;
+        }
     }
     Ok(())
 }
@@ -39,6 +51,7 @@ fn everything() -> anyhow::Result<Vec<Made>> {
         made.extend(completions(&command));
         manuals(command, &mut made)?;
     }
+    made.extend(ganeti::files());
     Ok(made)
 }
 
@@ -195,6 +208,21 @@ mod tests {
         assert!(!dir.path().join("man/man8/archipelago-supervise.8").exists());
         let page = fs::read_to_string(dir.path().join("man/man1/vlmc-unlock.1")).unwrap();
         assert!(page.contains("force"), "{page}");
+    }
+
+    #[test]
+    fn ganetis_files_are_all_there_and_its_programs_can_be_run() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path()).unwrap();
+        let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ganeti-ext");
+        for folder in ["extstorage/archipelago", "hooks/instance-migrate-pre.d"] {
+            for file in fs::read_dir(committed.join(folder)).unwrap() {
+                let file = file.unwrap();
+                let written = dir.path().join("ganeti").join(folder).join(file.file_name());
+                let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o111;
+                assert_eq!(mode(&written), mode(&file.path()), "{}", written.display());
+            }
+        }
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub(crate) enum Command {
     /// Watch over the roles, as `start` does in the background
     #[command(hide = true)]
     Supervise,
-    /// Write completions, man pages and systemd units into a directory
+    /// Write completions, man pages, systemd units and what Ganeti runs into a directory
     #[command(hide = true)]
     Generate {
         /// The directory; made if it is not there
