@@ -49,6 +49,32 @@ pub(crate) fn install(packages: &[&str]) {
     }
 }
 
+/// Puts a package and what it needs beyond this machine into a folder, without installing anything. What comes of it is for the
+/// caller to see.
+pub(crate) fn fetch(package: &str, folder: &Path) {
+    let right = right();
+    if find("apt-get").is_none() || matches!(right, Right::None) {
+        println!("  that takes apt-get, as root");
+        return;
+    }
+    let archives = format!("Dir::Cache::archives={}", folder.display());
+    let arguments = [
+        "install",
+        "-y",
+        "-q",
+        "--no-install-recommends",
+        "--download-only",
+        "--reinstall",
+        "-o",
+        &archives,
+        package,
+    ];
+    let fetched = std::fs::create_dir_all(folder.join("partial")).map_err(|error| error.to_string());
+    if let Err(said) = fetched.and_then(|()| retried(&right, &arguments)) {
+        println!("  {package} cannot be fetched: {said}");
+    }
+}
+
 /// One that cannot be installed (a conflict with what is there) does not keep the others out.
 fn each_alone(right: &Right, packages: &[&str]) {
     for package in packages {

@@ -63,6 +63,9 @@ const NEEDS: &[Need] = &[
     need(Sign::Command("ceph-osd"), "ceph-osd", "a Ceph cluster: its disks", TEST_AND_BENCH),
     need(Sign::Command("ceph-mgr"), "ceph-mgr", "a Ceph cluster: watches quotas", TEST),
     need(Sign::Command("rados"), "ceph-common", "a Ceph cluster: its commands and librados", TEST_AND_BENCH),
+    need(Sign::Command("shellcheck"), "shellcheck", "looks at shell scripts", TEST),
+    need(Sign::Command("unshare"), "util-linux", "a copy of this machine, for Ganeti", TEST),
+    need(Sign::Command("ip"), "iproute2", "its network", TEST),
     need(Sign::Command("nbdfuse"), "libnbd-bin", "an NBD export as a file, to compare with", &[Task::Bench]),
     need(Sign::Command("qemu-nbd"), "qemu-utils", "a server to compare with", &[Task::Bench]),
     need(
@@ -108,6 +111,24 @@ pub(crate) fn prepare(task: Task) {
     }
     if task == Task::Test && find("fsx").is_none() {
         install_fsx();
+    }
+    if task == Task::Test && !has_ganeti() {
+        fetch_ganeti();
+    }
+}
+
+/// Whether Ganeti's packages were fetched.
+fn has_ganeti() -> bool {
+    let files = std::fs::read_dir(target("ganeti")).into_iter().flatten().flatten();
+    files.into_iter().any(|file| file.file_name().to_string_lossy().starts_with("ganeti_"))
+}
+
+/// Ganeti is not installed here: it would run services. Tests unpack it in a copy of the machine, in memory.
+fn fetch_ganeti() {
+    println!("Fetching Ganeti's packages (21 MB, some seconds, once; they are not installed)");
+    apt::fetch("ganeti", &target("ganeti"));
+    if !has_ganeti() {
+        println!("  still missing: Ganeti; what needs it is skipped");
     }
 }
 

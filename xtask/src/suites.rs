@@ -24,8 +24,9 @@ pub(crate) enum Selection {
 
 /// Time for one run, what it builds included.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
-/// Test programs that are slow as a whole: real file systems and other people's programs, disks that fail, processes that die.
-const SLOW_PROGRAMS: &[&str] = &["real", "crash", "deaths", CLUSTER, KILLS];
+/// Test programs that are slow as a whole: real file systems, Ganeti and other people's programs, disks that fail, processes that
+/// die.
+const SLOW_PROGRAMS: &[&str] = &["real", "crash", "deaths", "ganeti", CLUSTER, KILLS];
 /// The one that starts Ceph clusters.
 const CLUSTER: &str = "cluster";
 /// The one that kills processes: at every step when the segment is built to name its steps.
