@@ -70,6 +70,7 @@ pub(crate) enum Action {
         range: Range,
         is_durable: bool,
         /// What is written is all zeros.
+        #[serde(default)]
         is_blank: bool,
     },
     Zero {

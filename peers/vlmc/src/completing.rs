@@ -8,6 +8,7 @@ use crate::{
     composer::Composer,
     object::Place,
     operation::{Stage, Step, Wait},
+    overlay::taken,
     partial::{BlockKey, Need, Partial, Phase, Work, piece_of},
     volume::{CallKind, Volume},
 };
@@ -211,11 +212,9 @@ impl Composer {
                 self.remove_partial(block, Wakeup::GoOn);
             }
             (CallKind::Whole, _, Some(failure)) => {
-                if matches!(failure.kind, ErrorKind::Busy | ErrorKind::NotOwner) {
-                    // Another node has the volume now.
-                    partial.is_stale = true;
-                }
-                self.fail_block(block, failure);
+                let failure = taken(failure.clone());
+                partial.is_stale |= failure.kind == ErrorKind::NotOwner;
+                self.fail_block(block, &failure);
             }
             _ => {
                 partial.is_stale = true;

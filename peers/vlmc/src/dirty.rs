@@ -23,12 +23,14 @@ pub(crate) struct Dirty {
     now: Unsynced,
     under_way: Vec<(u64, Unsynced)>,
     next: u64,
+    /// The number of the lock under which all this was learned.
+    fence: Option<u64>,
 }
 
 impl Default for Dirty {
     /// After a start nobody knows what the predecessor acknowledged.
     fn default() -> Dirty {
-        Dirty { now: Unsynced::Everything, under_way: Vec::new(), next: 0 }
+        Dirty { now: Unsynced::Everything, under_way: Vec::new(), next: 0, fence: None }
     }
 }
 
@@ -36,6 +38,18 @@ impl Dirty {
     /// A change to this object is about to be acknowledged.
     pub(crate) fn add(&mut self, object: Object) {
         self.now.add(object);
+    }
+
+    /// The volume is used under this lock: whoever had another one before may not have flushed what it wrote.
+    pub(crate) fn learn_lock(&mut self, fence: u64) {
+        if self.fence.replace(fence) != Some(fence) {
+            self.doubt();
+        }
+    }
+
+    /// Somebody else may have written.
+    pub(crate) fn doubt(&mut self) {
+        self.now = Unsynced::Everything;
     }
 
     /// A flush begins: its number, and what it must make durable.
@@ -149,6 +163,18 @@ mod tests {
     #[test]
     fn the_first_flush_after_a_start_takes_everything() {
         assert_eq!(Dirty::default().begin().1, Unsynced::Everything);
+    }
+
+    #[test]
+    fn a_flush_under_another_lock_takes_everything_again() {
+        let mut dirty = clean();
+        dirty.learn_lock(5);
+        assert_eq!(dirty.begin().1, Unsynced::Everything);
+        dirty.end(1, true);
+        dirty.learn_lock(5);
+        assert_eq!(dirty.begin().1, Unsynced::NONE);
+        dirty.learn_lock(7);
+        assert_eq!(dirty.begin().1, Unsynced::Everything);
     }
 
     #[test]

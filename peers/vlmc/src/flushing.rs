@@ -16,6 +16,10 @@ impl Composer {
     pub(crate) fn flushing(volumes: &mut Slab<Volume>, operation: &Operation) -> Stage {
         let nothing = Flushing { number: u64::MAX, unsynced: Unsynced::Objects(Vec::new()), changes: None };
         let Some(volume) = volumes.get_mut(operation.volume) else { return Stage::Flushing(nothing) };
+        if operation.changes_map() && volume.grant.is_none() {
+            // What is about to be frozen may be another node's, whose lock was broken.
+            volume.dirty.doubt();
+        }
         let (number, unsynced) = volume.dirty.begin();
         // What the mapper does in snapshot and the like is durable with all that was before.
         let changes = volume.changes.pending().filter(|_| !operation.changes_map());

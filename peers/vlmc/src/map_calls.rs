@@ -196,6 +196,7 @@ impl Composer {
             return Ok(Some(Rc::new(entries)));
         };
         let grant = Grant { shape: entries.shape.clone(), fence };
+        volume.dirty.learn_lock(fence);
         volume.fresh = entries.fresh;
         if volume.grant.as_ref() != Some(&grant) {
             volume.grant = Some(grant);

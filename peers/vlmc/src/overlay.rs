@@ -226,10 +226,19 @@ impl Composer {
         if failure.is_none() {
             known.changes.committed(made);
         }
+        let failure = failure.map(taken);
         for key in std::mem::take(&mut known.zeroing) {
             let failure = failure.clone().map(|failure| self.explain(key, failure));
             self.woken.push_back(failure.map_or(Wakeup::GoOn(key), |failure| Wakeup::Fail(key, failure)));
         }
+    }
+}
+
+/// What was ours when it was written is another node's now: that is no lock to wait for.
+pub(crate) fn taken(failure: Failure) -> Failure {
+    match failure.kind {
+        ErrorKind::Busy => Failure { kind: ErrorKind::NotOwner, ..failure },
+        _ => failure,
     }
 }
 

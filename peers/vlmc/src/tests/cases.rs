@@ -183,6 +183,7 @@ fn a_write_with_a_flush_makes_earlier_ones_durable() {
 #[test]
 fn a_failed_flush_leaves_the_next_one_its_work() {
     let mut world = world();
+    world.read("volume1", 0, 1).unwrap();
     world.flush("volume1").unwrap();
     world.write("volume1", 0, b"early").unwrap();
     world.fault = Some((Op::Sync, ErrorKind::Unavailable));
@@ -199,6 +200,7 @@ fn a_failed_flush_leaves_the_next_one_its_work() {
 #[test]
 fn a_second_flush_is_not_answered_before_the_first_ones_work_is_done() {
     let mut world = world();
+    world.read("volume1", 0, 1).unwrap();
     world.flush("volume1").unwrap();
     world.write("volume1", 0, b"early").unwrap();
     world.held_back.insert(Op::Sync.number());
