@@ -197,7 +197,8 @@ fn a_volume_whose_disk_failed_to_flush_never_says_that_it_is_durable() {
     let mut client = node.client();
     for volume in ["volume1", "volume2"] {
         client.create(volume, Some(1 << 20), None, Some(65_536)).unwrap();
-        // The first flush after a start is one of the whole store, which could not be said to be durable below.
+        // The first flush under a lock is one of the whole store, which could not be said to be durable below.
+        client.read(volume, 0, &mut [0]).unwrap();
         client.flush(volume).unwrap();
     }
     client.write("volume1", 0, &[7; 4096]).unwrap();

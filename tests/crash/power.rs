@@ -33,6 +33,12 @@ fn page_of(stamp: u64) -> Vec<u8> {
     std::iter::repeat_n(stamp.to_le_bytes(), PAGE / 8).flatten().collect()
 }
 
+/// The first flush under a lock is a sync of the whole file system, so it comes while nothing needs it.
+fn flush_whole_store(client: &mut Client) {
+    client.read(VOLUME, 0, &mut [0]).unwrap();
+    client.flush(VOLUME).unwrap();
+}
+
 /// Writes, discards, flushes, snapshots, scrubs and restarts, and all that this did to the disk.
 fn record(disk: &Disk) -> Vec<Event> {
     let mut dice = Dice::new(11);
@@ -40,8 +46,7 @@ fn record(disk: &Disk) -> Vec<Event> {
     let mut node = Node::start(disk.path());
     let mut client = node.client();
     client.create(VOLUME, Some((PAGES * PAGE) as u64), None, Some(BLOCK)).unwrap();
-    // The first flush after a start is such a sync, so it comes while nothing needs it.
-    client.flush(VOLUME).unwrap();
+    flush_whole_store(&mut client);
     disk.note(Note::Flushed);
     for step in 1..=STEPS {
         match dice.below(40) {
@@ -62,7 +67,7 @@ fn record(disk: &Disk) -> Vec<Event> {
                 drop(node);
                 node = Node::start(disk.path());
                 client = node.client();
-                client.flush(VOLUME).unwrap();
+                flush_whole_store(&mut client);
             }
             8 => {
                 disk.ages();
