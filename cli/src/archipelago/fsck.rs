@@ -28,7 +28,7 @@ const NOT_DONE: u8 = 2;
 #[derive(Debug, Default, Serialize)]
 struct Report {
     seen: u64,
-    findings: Vec<Line>,
+    findings: Vec<Finding>,
     /// What a collection would take; none if not all was looked at, or it could not tell.
     unused: Option<Unused>,
 }
@@ -38,20 +38,6 @@ struct Report {
 struct Unused {
     objects: u64,
     bytes: u64,
-}
-
-/// One finding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Line {
-    kind: String,
-    severity: Severity,
-    volume: String,
-    object: String,
-    first_block: Option<u64>,
-    block_count: u64,
-    text: String,
-    next: String,
-    is_mended: bool,
 }
 
 /// Checks and reports; its exit status is its own, so that a timer tells damage from a stack that is down.
@@ -92,7 +78,7 @@ fn check(file: &Path, wanted: &Fsck) -> anyhow::Result<Report> {
                     found.first_block,
                 ))
             });
-            report.findings.extend(lines.map(Line::from));
+            report.findings.extend(lines);
             progress.set_message(report.summary());
             progress.tick();
         })?;
@@ -154,14 +140,6 @@ fn check_volume(
     }
 }
 
-impl From<Finding> for Line {
-    fn from(found: Finding) -> Line {
-        let Finding { kind, severity, volume, object, first_block, block_count, text, next, is_mended } =
-            found;
-        Line { kind, severity, volume, object, first_block, block_count, text, next, is_mended }
-    }
-}
-
 impl Report {
     fn summary(&self) -> String {
         let count = self.findings.len();
@@ -171,7 +149,7 @@ impl Report {
     }
 
     fn text(&self) -> String {
-        let lines: String = self.findings.iter().map(Line::text).collect();
+        let lines: String = self.findings.iter().map(line).collect();
         let unused = match &self.unused {
             Some(Unused { objects, bytes }) if *objects > 0 => {
                 format!(
@@ -185,26 +163,25 @@ impl Report {
     }
 }
 
-impl Line {
-    fn text(&self) -> String {
-        let severity = match self.severity {
-            Severity::Notice => "notice",
-            Severity::Warning => "warning",
-            Severity::Error => "error",
-        };
-        let blocks = match self.first_block {
-            Some(first) if self.block_count > 1 => {
-                format!(", blocks {first} to {}", first.saturating_add(self.block_count - 1))
-            }
-            Some(first) => format!(", block {first}"),
-            None => String::new(),
-        };
-        let object = if self.object == self.volume { String::new() } else { format!(" ({})", self.object) };
-        let next = if self.is_mended { "mended".to_owned() } else { format!("next: {}", self.next) };
-        let Line { kind, volume, text, .. } = self;
-        let shown = printable(&format!("{severity}: {kind}: {volume}{blocks}{object}: {text}")).to_string();
-        format!("{shown}\n  {}\n", printable(&next))
-    }
+/// A finding for people.
+fn line(found: &Finding) -> String {
+    let severity = match found.severity {
+        Severity::Notice => "notice",
+        Severity::Warning => "warning",
+        Severity::Error => "error",
+    };
+    let blocks = match found.first_block {
+        Some(first) if found.block_count > 1 => {
+            format!(", blocks {first} to {}", first.saturating_add(found.block_count - 1))
+        }
+        Some(first) => format!(", block {first}"),
+        None => String::new(),
+    };
+    let object = if found.object == found.volume { String::new() } else { format!(" ({})", found.object) };
+    let next = if found.is_mended { "mended".to_owned() } else { format!("next: {}", found.next) };
+    let Finding { kind, volume, text, .. } = found;
+    let shown = printable(&format!("{severity}: {kind}: {volume}{blocks}{object}: {text}")).to_string();
+    format!("{shown}\n  {}\n", printable(&next))
 }
 
 #[cfg(test)]
@@ -213,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_finding_says_where_it_is_and_what_to_do() {
-        let line = Line {
+        let found = Finding {
             kind: "block-missing".to_owned(),
             severity: Severity::Error,
             volume: "volume1".to_owned(),
@@ -224,8 +201,8 @@ mod tests {
             next: "look".to_owned(),
             is_mended: false,
         };
-        assert_eq!(line.text(), "error: block-missing: volume1, blocks 2 to 4 (b.1): gone\n  next: look\n");
-        let whole = Line { object: "volume1".to_owned(), first_block: None, is_mended: true, ..line };
-        assert_eq!(whole.text(), "error: block-missing: volume1: gone\n  mended\n");
+        assert_eq!(line(&found), "error: block-missing: volume1, blocks 2 to 4 (b.1): gone\n  next: look\n");
+        let whole = Finding { object: "volume1".to_owned(), first_block: None, is_mended: true, ..found };
+        assert_eq!(line(&whole), "error: block-missing: volume1: gone\n  mended\n");
     }
 }

@@ -22,11 +22,11 @@ use crate::pool::{Hands, Job, Outcome, Pool, Wake, Work};
 use crate::prepare::prepare;
 use crate::process::Identity;
 use crate::ring::{Direction, Futex, Region, Ring, Transfer};
-use crate::slots::Slots;
 use crate::status::Status;
 use crate::syncs::Syncs;
 use crate::verified;
 use crate::waiting::Waiting;
+use peer::slots::Slots;
 
 /// A store on files, as a state machine of one thread. `T` comes back with each finished operation.
 pub struct Engine<T> {
@@ -94,7 +94,7 @@ impl<T> Engine<T> {
         let (sender, ended) = unbounded();
         let hands = Hands { objects: objects.clone(), ended: sender, wake };
         Ok(Self {
-            operations: Slots::new(),
+            operations: Slots::default(),
             waiting_count: 0,
             entries: Entries::new(config.fdcache),
             syncs: Syncs::default(),
@@ -134,7 +134,7 @@ impl<T> Engine<T> {
     /// Whether every operation is finished.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.operations.len() == 0
+        self.operations.is_empty()
     }
 
     /// Deals with what threads and the kernel have done since.

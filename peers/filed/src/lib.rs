@@ -44,7 +44,6 @@ mod root;
 mod scrub;
 mod scrub_state;
 mod serve;
-mod slots;
 mod spin;
 mod status;
 mod sums;

@@ -16,8 +16,8 @@ use crate::librados::{Done, Ended, Heard, Region, Watch};
 use crate::link::{Link, Linker, Note};
 use crate::operation::{After, Operation, Way, begin, way_of};
 use crate::pool::{Pool, Wake};
-use crate::slots::Slots;
 use crate::status::Status;
+use peer::slots::Slots;
 
 /// A store in RADOS, as a state machine of one thread. `T` comes back with each finished operation.
 pub(crate) struct Engine<T> {
@@ -103,7 +103,7 @@ impl<T> Engine<T> {
         let link = Arc::new(linker.connect()?);
         let (sender, arrived) = unbounded();
         Ok(Self {
-            operations: Slots::new(),
+            operations: Slots::default(),
             fences: Fences::new(config.foreign_locks),
             connection: Connection::Up(link),
             generation: 0,
@@ -156,7 +156,7 @@ impl<T> Engine<T> {
 
     /// Whether every operation is finished.
     pub(crate) fn is_idle(&self) -> bool {
-        self.operations.len() == 0
+        self.operations.is_empty()
     }
 
     /// Whether [`Engine::look_again`] is of use.

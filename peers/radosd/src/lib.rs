@@ -31,7 +31,6 @@ mod pool;
 mod rados;
 mod record;
 mod serve;
-mod slots;
 mod status;
 
 pub use config::Config;

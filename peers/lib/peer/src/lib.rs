@@ -15,6 +15,7 @@ mod event_loop;
 pub mod latency;
 pub mod logging;
 pub mod measures;
+pub mod slots;
 pub mod status;
 mod stop;
 pub mod stores;
