@@ -37,7 +37,7 @@ fn scripts_are_as_shellcheck_wants_them() {
         text.starts_with("#!/bin/sh") || text.starts_with("# shellcheck shell=sh")
     };
     let scripts: Vec<_> = files.filter(is_script).collect();
-    assert_eq!(scripts.len(), 14);
+    assert_eq!(scripts.len(), 16);
     run(Command::new(shellcheck).args(["-x", "-P", "SCRIPTDIR"]).args(scripts)).done();
 }
 

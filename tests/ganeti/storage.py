@@ -20,6 +20,16 @@ def vlmc(*arguments):
     return subprocess.run(["vlmc", *arguments], check=True, capture_output=True, text=True).stdout
 
 
+def start_stacks():
+    """Two nodes' stacks on one store; the first one is where an operator would have it."""
+    stores = ["--blocks", "/srv/blocks", "--maps", "/srv/maps"]
+    os.mkdir("/etc/archipelago")
+    os.symlink(NODES["one"], "/etc/archipelago/archipelago.toml")
+    for configuration in NODES.values():
+        for told in (["config", "init", "--dir", os.path.dirname(configuration), *stores], ["-c", configuration, "start"]):
+            subprocess.run(["archipelago", *told], check=True, capture_output=True)
+
+
 def disk_id(index):
     return (PROVIDER, f"11111111-2222-3333-4444-555555555555.ext.disk{index}")
 
@@ -178,4 +188,5 @@ def migrate():
     back.Remove()
 
 
+start_stacks()
 {"life": life, "userspace": userspace, "migrate": migrate}[sys.argv[1]]()

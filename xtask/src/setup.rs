@@ -53,6 +53,12 @@ const NEEDS: &[Need] = &[
     need(Sign::Command("nbdcopy"), "libnbd-bin", "copies to and from NBD", DEMO_AND_TEST),
     need(Sign::Command("qemu-img"), "qemu-utils", "an NBD client to test against", TEST),
     need(Sign::Command("qemu-io"), "qemu-utils", "an NBD client to test against", TEST),
+    need(
+        Sign::Command("qemu-system-x86_64"),
+        "qemu-system-x86",
+        "a virtual machine on volumes, under Ganeti",
+        TEST,
+    ),
     need(Sign::Command("zstd"), "zstd", "unpacks a store of the original", TEST),
     need(Sign::File("/usr/bin/python3"), "python3-minimal", "scripted NBD clients", TEST),
     need(Sign::Python("nbd"), "python3-libnbd", "scripted NBD clients", TEST),
