@@ -3,9 +3,12 @@
 use std::{process::Command, thread};
 
 use protocol::ErrorKind;
-use tests::{Ceph, TestStack, pattern, run};
+use tests::{
+    Ceph, TestStack, pattern,
+    place::{Place, prepared, started},
+    run,
+};
 
-use crate::place::{Place, prepared, started};
 use crate::shared;
 
 const MIB: u64 = 1 << 20;

@@ -5,7 +5,6 @@
 mod conformance;
 mod locks;
 mod original;
-mod place;
 mod stacks;
 mod trouble;
 

@@ -4,9 +4,12 @@ use std::{fs, path::Path, process::Command};
 
 use protocol::ErrorKind;
 use sha2::{Digest, Sha256};
-use tests::{Ceph, run};
+use tests::{
+    Ceph,
+    place::{Place, started},
+    run,
+};
 
-use crate::place::{Place, started};
 use crate::shared;
 
 /// Puts every file below a folder into a pool, under its own name, as the original would have.

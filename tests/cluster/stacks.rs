@@ -1,9 +1,11 @@
 //! The stack as a person uses it, with blocks, maps or both in RADOS.
 
 use protocol::ErrorKind;
-use tests::{Ceph, TestStack, pattern};
+use tests::{
+    Ceph, TestStack, pattern,
+    place::{Place, started},
+};
 
-use crate::place::{Place, started};
 use crate::shared;
 
 const MIB: u64 = 1 << 20;

@@ -7,10 +7,12 @@ use std::{
 };
 
 use protocol::ErrorKind;
-use tests::{Ceph, Disk, TestStack, pattern};
+use tests::{
+    Ceph, Disk, TestStack, pattern,
+    place::{Place, prepared, started},
+};
 
 use crate::locks::{Supervised, signal};
-use crate::place::{Place, prepared, started};
 use crate::{is_possible, shared};
 
 const MIB: u64 = 1 << 20;

@@ -8,11 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tests::{Supervised, run};
+use tests::{Dice, Supervised, run};
 
 use crate::{
-    dice::Dice,
-    duration,
+    SEED, duration,
     loads::Load,
     settled::{assert_no_orphans, assert_settled},
 };
@@ -31,7 +30,7 @@ fn case_27_killed_clients_leave_nothing_behind() {
     stack.vlmc(&["snapshot", "victim1", "frozen1"]).done();
     stack.vlmc(&["map", "victim1", "--via", "nbd"]).done();
     let steady = Load::inside(&stack, "steady1", duration());
-    let (until, mut dice, mut killed) = (Instant::now() + duration(), Dice::new(3), 0);
+    let (until, mut dice, mut killed) = (Instant::now() + duration(), Dice::told(SEED, 3), 0);
     while Instant::now() < until {
         killed += 1;
         if dice.below(10) == 0 {

@@ -10,9 +10,9 @@ use std::{
 };
 
 use rustix::fs::{Advice, fadvise};
-use tests::{Supervised, run};
+use tests::{Dice, Supervised, run};
 
-use crate::dice::Dice;
+use crate::SEED;
 
 /// How many files there are at most.
 const SLOTS: usize = 64;
@@ -51,7 +51,7 @@ impl Mounted<'_> {
 
     /// Works on files until the time is over; what must be in them then.
     pub(crate) fn work(&self, until: Instant) -> Model {
-        let mut dice = Dice::new(2);
+        let mut dice = Dice::told(SEED, 2);
         let (mut model, mut serial) = (Model::new(), 0);
         while Instant::now() < until {
             serial += 1;

@@ -5,7 +5,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod clients;
-mod dice;
 mod files;
 mod loads;
 mod pauses;
@@ -14,6 +13,8 @@ mod settled;
 
 use std::time::Duration;
 
+/// The environment variable that seeds what happens.
+const SEED: &str = "ARCHIPELAGO_DEATHS_SEED";
 /// How long a test kills if nobody says: together with their beginning and end, what a test command has time for.
 const SECONDS: u64 = 15;
 

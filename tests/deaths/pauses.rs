@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use client::Client;
+use tests::Dice;
 
-use crate::dice::Dice;
+use crate::SEED;
 
 const BLOCK: usize = 4096;
 const BLOCKS: u64 = 2048;
@@ -14,7 +15,7 @@ pub(crate) struct Pauses(Vec<Duration>);
 
 /// Writes and reads blocks of a volume until the time is over; every block holds what was written last.
 pub(crate) fn measure(mut client: Client, volume: &str, until: Instant) -> Pauses {
-    let mut dice = Dice::new(1);
+    let mut dice = Dice::told(SEED, 1);
     let mut written = vec![0_u32; usize::try_from(BLOCKS).unwrap()];
     let (mut bytes, mut times) = (vec![0; BLOCK], Vec::new());
     while Instant::now() < until {

@@ -5,11 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tests::{Supervised, is_root, skip};
+use tests::{Dice, Supervised, is_root, skip};
 
 use crate::{
-    dice::Dice,
-    duration,
+    SEED, duration,
     files::Mounted,
     loads::Load,
     pauses,
@@ -54,7 +53,7 @@ fn case_27_killed_roles_are_a_pause_for_all_that_use_them() {
 }
 
 fn kill(stack: &Supervised, until: Instant) -> u32 {
-    let (mut dice, mut kills) = (Dice::new(0), 0);
+    let (mut dice, mut kills) = (Dice::told(SEED, 0), 0);
     while Instant::now() < until {
         kills += u32::from(stack.kill(ROLES[dice.index(ROLES.len())]).is_some());
         thread::sleep(Duration::from_millis(PAUSE_MS.0 + dice.below(PAUSE_MS.1)));

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use tests::{Supervised, TestStack, is_root, run, skip};
+use tests::{Supervised, TestStack, is_root, is_stopped, run, skip};
 
 #[test]
 fn roles_whose_supervisor_died_are_told_so_and_taken_over() {
@@ -108,24 +108,15 @@ fn an_export_clobbers_nothing() {
 fn a_client_that_connects_while_nbd_is_away_is_served_when_it_is_back() {
     let stack = Supervised::start();
     let socket = stack.path("run").join("nbd.sock");
-    let stopped = stack.pid("nbd").unwrap().to_string();
-    run(Command::new("kill").args(["-STOP", &stopped])).done();
-    stack.await_true("nbd does not stop", || is_stopped(&stopped));
+    let stopped = stack.pid("nbd").unwrap();
+    run(Command::new("kill").args(["-STOP", &stopped.to_string()])).done();
+    stack.await_true("nbd does not stop", || is_stopped(stopped));
     let mut client = UnixStream::connect(&socket).unwrap();
     let before = stack.kill("nbd");
     stack.await_another("nbd", before);
     let mut greeting = [0; 8];
     client.read_exact(&mut greeting).unwrap();
     assert_eq!(&greeting, b"NBDMAGIC");
-}
-
-/// Whether all threads of a process have stopped: a signal reaches one after the other.
-fn is_stopped(pid: &str) -> bool {
-    let has_stopped = |task: fs::DirEntry| {
-        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
-    };
-    fs::read_dir(format!("/proc/{pid}/task")).unwrap().all(|task| has_stopped(task.unwrap()))
 }
 
 #[test]

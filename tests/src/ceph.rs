@@ -1,4 +1,4 @@
-//! A Ceph cluster of one's own: Debian's daemons in a private directory, on the loopback interface.
+//! A Ceph cluster of one's own: Debian's daemons in a private directory, on the loopback interface or a network of one's own.
 //!
 //! Each daemon has a shell for a parent that reads from us, and ends the daemon when we are gone: so a cluster never outlives
 //! the test program, however that ends.
@@ -11,12 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Outcome, run, tool};
+use crate::{Namespace, Network, Outcome, run, tool};
 
 /// How long a busy machine may take for what a quiet one does in a second.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How often a cluster that comes up is asked.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Where a monitor listens that has an address for itself.
+const MONITOR_PORT: u16 = 3300;
 /// What a cluster is made of.
 const PROGRAMS: [&str; 5] = ["ceph-mon", "ceph-osd", "ceph-authtool", "monmaptool", "rados"];
 /// Runs a daemon until standard input ends, or somebody writes a line to it.
@@ -36,6 +38,8 @@ pub struct Ceph {
     directory: tempfile::TempDir,
     osds: Vec<Mutex<Option<Daemon>>>,
     daemons: Mutex<Vec<Daemon>>,
+    /// Where it runs, if not where the tests do.
+    namespace: Option<Arc<Namespace>>,
 }
 
 /// A daemon, by its keeper.
@@ -76,9 +80,28 @@ impl Ceph {
     /// If it does not come up.
     #[must_use]
     pub fn start(disk: Disk, osd_count: usize) -> Ceph {
+        Ceph::start_at("127.0.0.1", free_port(), None, disk, osd_count)
+    }
+
+    /// Starts a cluster in memory, with one OSD, that the hosts of a network reach.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    #[must_use]
+    pub fn start_on(network: &Network) -> Ceph {
+        Ceph::start_at(network.address(), MONITOR_PORT, Some(network.storage().clone()), Disk::Memory, 1)
+    }
+
+    fn start_at(
+        address: &str,
+        port: u16,
+        namespace: Option<Arc<Namespace>>,
+        disk: Disk,
+        osd_count: usize,
+    ) -> Ceph {
         let directory = tempfile::Builder::new().prefix("archipelago-ceph-").tempdir().unwrap();
-        let mut ceph = Ceph { directory, osds: Vec::new(), daemons: Mutex::default() };
-        ceph.configure(disk, osd_count);
+        let mut ceph = Ceph { directory, osds: Vec::new(), daemons: Mutex::default(), namespace };
+        ceph.configure(address, port, disk, osd_count);
         ceph.make_keys(osd_count);
         ceph.make_monitor();
         for id in 0..osd_count {
@@ -124,7 +147,10 @@ impl Ceph {
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
+        let mut command = match &self.namespace {
+            None => Command::new(program),
+            Some(namespace) => namespace.command(program),
+        };
         command.env("CEPH_CONF", self.configuration());
         command
     }
@@ -154,12 +180,13 @@ impl Ceph {
         self.daemons.lock().unwrap_or_else(PoisonError::into_inner).push(daemon);
     }
 
-    fn configure(&self, disk: Disk, osd_count: usize) {
+    fn configure(&self, address: &str, port: u16, disk: Disk, osd_count: usize) {
         let store = if disk == Disk::Memory { "memstore" } else { "bluestore" };
         let directory = self.directory.path().display();
         let text = CONFIGURATION
             .replace("DIRECTORY", &directory.to_string())
-            .replace("PORT", &free_port().to_string())
+            .replace("ADDRESS", address)
+            .replace("PORT", &port.to_string())
             .replace("STORE", store)
             .replace("REPLICAS", &osd_count.to_string())
             .replace("FSID", std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap().trim());
@@ -251,9 +278,9 @@ fn free_port() -> u16 {
 const CONFIGURATION: &str = "\
 [global]
 fsid = FSID
-mon host = [v2:127.0.0.1:PORT]
-public addr = 127.0.0.1
-cluster addr = 127.0.0.1
+mon host = [v2:ADDRESS:PORT]
+public addr = ADDRESS
+cluster addr = ADDRESS
 ms bind ipv6 = false
 ms mon client mode = crc secure
 objecter tick interval = 0.5

@@ -8,13 +8,23 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod ceph;
+mod dice;
+pub mod history;
+mod namespace;
+mod network;
 mod outcome;
+pub mod place;
 mod skip;
 mod stack;
 mod supervised;
+mod trial;
 
 pub use ceph::{Ceph, Disk};
+pub use dice::Dice;
+pub use namespace::Namespace;
+pub use network::{Host, Network};
 pub use outcome::Outcome;
 pub use skip::{is_root, skip, tool};
-pub use stack::{TestStack, pattern, run};
+pub use stack::{TestStack, is_stopped, pattern, run};
 pub use supervised::Supervised;
+pub use trial::Trial;

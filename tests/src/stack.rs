@@ -3,14 +3,14 @@
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::OnceLock,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
 use client::{Client, Stack};
 use xseg::Segment;
 
-use crate::Outcome;
+use crate::{Namespace, Outcome};
 
 /// How long a stack may take to come up or go down on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,7 +21,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub struct TestStack {
     directory: tempfile::TempDir,
     configuration: PathBuf,
-    running: Option<Child>,
+    running: Mutex<Option<Child>>,
+    /// Where it runs, if not where the tests do.
+    namespace: Option<Namespace>,
 }
 
 impl TestStack {
@@ -46,8 +48,8 @@ impl TestStack {
     /// If it does not come up.
     #[must_use]
     pub fn start_with(arguments: &[&str], edit: impl FnOnce(String) -> String) -> TestStack {
-        let mut stack = TestStack::prepared(arguments, edit);
-        stack.run();
+        let stack = TestStack::prepared(arguments, edit);
+        stack.launch();
         stack
     }
 
@@ -63,7 +65,12 @@ impl TestStack {
         let configuration = PathBuf::from(run(Command::new(program("archipelago")).args(&init)).done());
         let written = std::fs::read_to_string(&configuration).unwrap();
         std::fs::write(&configuration, edit(written)).unwrap();
-        TestStack { directory, configuration, running: None }
+        TestStack { directory, configuration, running: Mutex::default(), namespace: None }
+    }
+
+    /// From now on it runs in a network of its own.
+    pub(crate) fn move_into(&mut self, namespace: Namespace) {
+        self.namespace = Some(namespace);
     }
 
     /// Starts what was stopped.
@@ -71,13 +78,33 @@ impl TestStack {
     /// # Panics
     /// If it does not come up.
     pub fn run(&mut self) {
+        self.launch();
+    }
+
+    /// Stops it as an operator would.
+    ///
+    /// # Panics
+    /// If it does not go down.
+    pub fn stop(&mut self) {
+        self.end("TERM");
+    }
+
+    /// Ends it as a power switch would end its processes.
+    ///
+    /// # Panics
+    /// If it cannot be ended.
+    pub fn kill(&mut self) {
+        self.end("KILL");
+    }
+
+    pub(crate) fn launch(&self) {
         let log = std::fs::File::create(self.path("run.out")).unwrap();
         let mut command = self.command("archipelago", &["run"]);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        self.running = Some(command.spawn().unwrap());
+        *self.running() = Some(command.spawn().unwrap());
         let deadline = Instant::now() + PATIENCE;
         while self.archipelago(&["status"]).code() != Some(0) {
-            let ended = self.running.as_mut().and_then(|child| child.try_wait().unwrap());
+            let ended = self.running().as_mut().and_then(|child| child.try_wait().unwrap());
             assert!(
                 ended.is_none() && Instant::now() < deadline,
                 "the stack does not come up: {}",
@@ -87,34 +114,28 @@ impl TestStack {
         }
     }
 
-    /// Stops it as an operator would.
-    ///
-    /// # Panics
-    /// If it does not go down.
-    pub fn stop(&mut self) {
-        if let Some(child) = self.running.take() {
-            signal(&child, "TERM");
-            self.wait(child);
-        }
-    }
-
-    /// Ends it as a power switch would end its processes.
-    ///
-    /// # Panics
-    /// If it cannot be ended.
-    pub fn kill(&mut self) {
-        if let Some(child) = self.running.take() {
-            signal(&child, "KILL");
-            self.wait(child);
-        }
-    }
-
-    fn wait(&self, mut child: Child) {
+    /// Sends a signal to its process, if it runs, and waits until that has ended.
+    pub(crate) fn end(&self, name: &str) {
+        let Some(mut child) = self.running().take() else { return };
+        signal(&child, name);
         let deadline = Instant::now() + PATIENCE;
         while child.try_wait().unwrap().is_none() {
             assert!(Instant::now() < deadline, "the stack does not stop: {}", self.log());
             std::thread::sleep(PAUSE);
         }
+    }
+
+    /// Sends a signal to its process, if it runs: this one.
+    pub(crate) fn signal(&self, name: &str) -> Option<u32> {
+        let running = self.running();
+        running.as_ref().map(|child| {
+            signal(child, name);
+            child.id()
+        })
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Child>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the stack logged.
@@ -150,7 +171,10 @@ impl TestStack {
     /// A command of ours, told by the environment which stack it is for.
     #[must_use]
     pub fn command(&self, name: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program(name));
+        let mut command = match &self.namespace {
+            None => Command::new(program(name)),
+            Some(namespace) => namespace.command(program(name)),
+        };
         command.args(arguments).env("ARCHIPELAGO_CONFIG", &self.configuration);
         command
     }
@@ -161,11 +185,21 @@ impl TestStack {
     /// If the segment is not there.
     #[must_use]
     pub fn stack(&self) -> Stack {
-        let text = std::fs::read_to_string(&self.configuration).unwrap();
-        let table: toml::Table = text.parse().unwrap();
+        self.try_stack().unwrap()
+    }
+
+    /// Where the roles are, if there is a segment now.
+    ///
+    /// # Errors
+    /// If there is none.
+    ///
+    /// # Panics
+    /// If the configuration makes no sense.
+    pub fn try_stack(&self) -> Result<Stack, xseg::Error> {
+        let table = self.table();
         let port = |role: &str, key: &str| u32::try_from(table[role][key].as_integer().unwrap()).unwrap();
-        let segment = Segment::open(&format!("posix:{}", table["segment_name"].as_str().unwrap())).unwrap();
-        Stack {
+        let segment = Segment::open(&format!("posix:{}", table["segment_name"].as_str().unwrap()))?;
+        Ok(Stack {
             segment,
             vlmc: port("vlmcd", "portno_start")..=port("vlmcd", "portno_end"),
             mapper: port("mapperd", "portno_start"),
@@ -178,7 +212,12 @@ impl TestStack {
                 .map(|role| (role.to_owned(), port(role, "portno_start")))
                 .collect(),
             node: table["node"].as_str().unwrap().to_owned(),
-        }
+        })
+    }
+
+    fn table(&self) -> toml::Table {
+        let text = std::fs::read_to_string(&self.configuration).unwrap_or_default();
+        text.parse().unwrap_or_default()
     }
 
     /// A caller on the stack's segment.
@@ -195,9 +234,9 @@ impl Drop for TestStack {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("the stack's log:\n{}", self.log());
-            self.kill();
+            self.end("KILL");
         } else {
-            self.stop();
+            self.end("TERM");
         }
         self.clear_up();
     }
@@ -208,9 +247,11 @@ impl TestStack {
     fn clear_up(&self) {
         let _stopped = self.archipelago(&["stop", "--force"]);
         let _unmounted = run(Command::new("umount").args(["--quiet", "--lazy"]).arg(self.path("volumes")));
-        let text = std::fs::read_to_string(&self.configuration).unwrap_or_default();
-        let table = text.parse::<toml::Table>().unwrap_or_default();
-        if let Some(name) = table.get("segment_name").and_then(toml::Value::as_str) {
+        self.remove_segment();
+    }
+
+    pub(crate) fn remove_segment(&self) {
+        if let Some(name) = self.table().get("segment_name").and_then(toml::Value::as_str) {
             let _gone = std::fs::remove_file(Path::new("/dev/shm").join(name));
         }
     }
@@ -237,6 +278,17 @@ pub fn run(command: &mut Command) -> Outcome {
 fn signal(child: &Child, name: &str) {
     // One that has ended already needs no signal; whether it did is seen by waiting for it.
     let _ended = run(Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]));
+}
+
+/// Whether all threads of a process have stopped: a signal reaches one after the other.
+#[must_use]
+pub fn is_stopped(pid: u32) -> bool {
+    let has_stopped = |task: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    };
+    std::fs::read_dir(format!("/proc/{pid}/task"))
+        .is_ok_and(|mut tasks| tasks.all(|task| task.is_ok_and(has_stopped)))
 }
 
 fn text(path: &Path) -> &str {

@@ -26,9 +26,9 @@ pub(crate) enum Selection {
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 /// Test programs that are slow as a whole: real file systems, Ganeti and other people's programs, disks that fail, processes that
 /// die.
-const SLOW_PROGRAMS: &[&str] = &["real", "crash", "deaths", "ganeti", CLUSTER, KILLS];
-/// The one that starts Ceph clusters.
-const CLUSTER: &str = "cluster";
+const SLOW_PROGRAMS: &[&str] = &["real", "crash", "deaths", "ganeti", CLUSTERS[0], CLUSTERS[1], KILLS];
+/// Those that start Ceph clusters: for one host, and for several.
+const CLUSTERS: [&str; 2] = ["cluster", "hosts"];
 /// The one that kills processes: at every step when the segment is built to name its steps.
 const KILLS: &str = "kill";
 
@@ -79,8 +79,9 @@ fn fast() -> Result<Vec<Suite>> {
 fn slow() -> Result<Vec<Suite>> {
     let mut kills = vec!["--features=xseg/killpoints".to_owned()];
     kills.extend(test_programs(|name| name == KILLS)?);
-    let others = test_programs(|name| SLOW_PROGRAMS.contains(&name) && ![KILLS, CLUSTER].contains(&name))?;
-    let clusters = test_programs(|name| name == CLUSTER)?;
+    let is_apart = |name: &str| name == KILLS || CLUSTERS.contains(&name);
+    let others = test_programs(|name| SLOW_PROGRAMS.contains(&name) && !is_apart(name))?;
+    let clusters = test_programs(|name| CLUSTERS.contains(&name))?;
     Ok(vec![
         Suite::of_workspace("Ceph clusters", &clusters, &[]),
         Suite::of_workspace("real file systems and clients", &others, &[]),

@@ -1,11 +1,12 @@
 //! Where a stack keeps its blocks and maps.
 
-use tests::{Ceph, TestStack};
 use toml::{Table, Value};
+
+use crate::{Ceph, TestStack};
 
 /// Where a store is.
 #[derive(Clone, Copy)]
-pub(crate) enum Place<'a> {
+pub enum Place<'a> {
     /// In files, where `config init` puts them.
     Files,
     /// In a pool and namespace.
@@ -13,7 +14,11 @@ pub(crate) enum Place<'a> {
 }
 
 /// A configuration for a stack whose stores are there; nobody runs it yet.
-pub(crate) fn prepared(ceph: &Ceph, blocks: Place<'_>, maps: Place<'_>) -> TestStack {
+///
+/// # Panics
+/// If it cannot be written.
+#[must_use]
+pub fn prepared(ceph: &Ceph, blocks: Place<'_>, maps: Place<'_>) -> TestStack {
     let conf = ceph.configuration().to_str().unwrap().to_owned();
     TestStack::prepared(&[], |text| {
         let mut configuration: Table = text.parse().unwrap();
@@ -36,9 +41,13 @@ pub(crate) fn prepared(ceph: &Ceph, blocks: Place<'_>, maps: Place<'_>) -> TestS
 }
 
 /// A running stack whose stores are there.
-pub(crate) fn started(ceph: &Ceph, blocks: Place<'_>, maps: Place<'_>) -> TestStack {
-    let mut stack = prepared(ceph, blocks, maps);
-    stack.run();
+///
+/// # Panics
+/// If it does not come up.
+#[must_use]
+pub fn started(ceph: &Ceph, blocks: Place<'_>, maps: Place<'_>) -> TestStack {
+    let stack = prepared(ceph, blocks, maps);
+    stack.launch();
     stack
 }
 
