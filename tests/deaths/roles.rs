@@ -15,8 +15,8 @@ use crate::{
     settled::{assert_no_orphans, assert_settled},
 };
 
-/// Who dies. A killed `nbd` ends its clients' connections, so that one lives.
-const ROLES: [&str; 5] = ["blockerb", "blockerm", "mapperd", "vlmcd", "fuse"];
+/// Who dies.
+const ROLES: [&str; 6] = ["blockerb", "blockerm", "mapperd", "vlmcd", "fuse", "nbd"];
 /// Between two kills, in milliseconds: so much, and up to so much more.
 const PAUSE_MS: (u64, u64) = (150, 300);
 
@@ -31,7 +31,7 @@ fn case_27_killed_roles_are_a_pause_for_all_that_use_them() {
         skip("case_27_killed_roles_are_a_pause_for_all_that_use_them", "mounting needs root: no files");
     }
     let (until, inside) = (Instant::now() + duration(), Load::inside(&stack, "inside1", duration()));
-    let through_nbd = Load::over_nbd(&stack, "through-nbd", duration());
+    let through_nbd = Load::over_nbd_through_qemu(&stack, "through-nbd", duration());
     let (probing, probed) = (stack.client(), "probed1");
     let (kills, pauses, model) = thread::scope(|scope| {
         let pauses = scope.spawn(move || pauses::measure(probing, probed, until));

@@ -16,8 +16,21 @@ pub(crate) fn assert_settled(stack: &Supervised) {
     run(&mut stack.command("xseg", &["verify"])).done();
 }
 
-/// When every volume is removed, a collection leaves no block.
+/// A check finds no damage; sessions that ended badly and the like are no more than notices.
+fn assert_whole(stack: &Supervised) {
+    let told = stack.archipelago(&["fsck", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&told.stdout()).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    assert!(findings.iter().all(|found| found["severity"] == "notice"), "{report}");
+}
+
+/// Nothing is damaged, a collection takes all that nobody uses, and when every volume is removed, it leaves no block.
 pub(crate) fn assert_no_orphans(stack: &Supervised) {
+    assert_whole(stack);
+    stack.archipelago(&["gc"]).done();
+    let told = stack.archipelago(&["gc", "--dry-run", "--json"]).done();
+    let second: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(second["removed"], 0, "a second collection finds more: {told}");
     let mut client = stack.client();
     loop {
         let volumes = client.list().unwrap();

@@ -105,7 +105,9 @@ fn userspace_access_gets_an_address_for_qemu_beside_the_device() {
     script(&stack, "create", &[("VOL_SIZE", "32")]).done();
     let said = script(&stack, "attach", &[("EXTP_ACCESS", "userspace")]).done();
     let (device, address) = said.split_once('\n').unwrap();
-    assert_eq!(address, format!("kvm:nbd+unix:///{DISK}?socket={}", stack.path("run/nbd.sock").display()));
+    let socket = stack.path("run/nbd.sock");
+    let uri = format!("nbd+unix:///{DISK}?socket={}", socket.display());
+    assert_eq!(address, format!("kvm:{uri},file.reconnect-delay=60"));
     assert!(device.is_empty() || fs::metadata(device).unwrap().file_type().is_block_device(), "{device}");
     assert_eq!(script(&stack, "attach", &[("EXTP_ACCESS", "userspace")]).done(), said);
     script(&stack, "detach", &[("EXTP_ACCESS", "userspace")]).done();

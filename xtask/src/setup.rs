@@ -77,8 +77,8 @@ const NEEDS: &[Need] = &[
     need(
         Sign::Command("qemu-storage-daemon"),
         "qemu-system-common",
-        "a server to compare with",
-        &[Task::Bench],
+        "an NBD client that connects again; a server to compare with",
+        TEST_AND_BENCH,
     ),
 ];
 

@@ -168,7 +168,7 @@ pub(crate) struct Ignored {
 pub(crate) enum Via {
     /// The best that the stack and the host offer
     Auto,
-    /// A network block device: prints a URI
+    /// A network block device: prints a URI. Give qemu reconnect-delay=60 beside it: then it only waits while the role nbd is started again
     Nbd,
     /// A file, with a loop device over it where the host allows
     Fuse,

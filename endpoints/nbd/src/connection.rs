@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use client::Stack;
@@ -20,6 +20,9 @@ use crate::{
     stream::{Socket, Stream, Timed},
     tls::Tls,
 };
+
+/// How long connections that have ended may take to be over: longer than their sessions wait for the stack.
+const ENDED_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What every connection needs.
 pub(crate) struct Service {
@@ -115,6 +118,7 @@ fn choose<S: Read + Write>(
 }
 
 fn enter(service: &Service, socket: &Arc<Socket>, export: &Arc<Export>) -> Result<(Guest, Opened), Failure> {
+    settle(service, export)?;
     let Some(user) = export.users.enter(socket, service.config.max_connections) else {
         let message = format!("volume {} is being detached", export.volume);
         return Err(Failure::new(ErrorKind::Unavailable, message));
@@ -122,4 +126,15 @@ fn enter(service: &Service, socket: &Arc<Socket>, export: &Arc<Export>) -> Resul
     let most = service.config.payload_max().into();
     let opened = Opened::open(&service.stack, export, &service.memory, most)?;
     Ok((user, opened))
+}
+
+/// Waits for what ended connections asked for, those of a killed predecessor too: a client that lost its connection asks again
+/// on this one, and what it asked for first must not land after what comes then.
+fn settle(service: &Service, export: &Export) -> Result<(), Failure> {
+    export.users.await_leaving(ENDED_PATIENCE).map_err(|count| {
+        let message =
+            format!("{count} connections to volume {} have ended and are still served", export.volume);
+        Failure::new(ErrorKind::Unavailable, message)
+    })?;
+    client::await_the_dead(&service.stack, &export.volume)
 }

@@ -89,6 +89,20 @@ impl Guests {
         if inside.sockets.is_empty() { Ok(()) } else { Err(inside.sockets.len()) }
     }
 
+    /// Waits until nobody is in any more whose client has hung up. Else: how many are after `patience`.
+    pub(crate) fn await_leaving(&self, patience: Duration) -> Result<(), usize> {
+        let deadline = Instant::now() + patience;
+        let mut inside = lock(&self.0.inside);
+        loop {
+            let leaving = inside.sockets.values().filter(|socket| socket.is_hung_up()).count();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if leaving == 0 || left.is_zero() {
+                return if leaving == 0 { Ok(()) } else { Err(leaving) };
+            }
+            (inside, _) = self.0.has_left.wait_timeout(inside, left).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     fn wait_until_empty<'a>(
         &'a self,
         mut inside: MutexGuard<'a, Inside>,
@@ -148,6 +162,19 @@ mod tests {
         assert!(guests.enter(&ours, 9).is_none());
         guests.reopen();
         assert!(guests.enter(&ours, 9).is_some());
+    }
+
+    #[test]
+    fn those_who_have_hung_up_are_waited_for_and_nobody_else() {
+        let guests = Guests::default();
+        let ((theirs, ours), (_other, stays)) = (socket(), socket());
+        let (guest, _stays) = (guests.enter(&ours, 9).unwrap(), guests.enter(&stays, 9).unwrap());
+        assert_eq!(guests.await_leaving(Duration::ZERO), Ok(()));
+        drop(theirs);
+        assert_eq!(guests.await_leaving(Duration::ZERO), Err(1));
+        let session = thread::spawn(move || drop(guest));
+        assert_eq!(guests.await_leaving(Duration::from_secs(60)), Ok(()));
+        session.join().unwrap();
     }
 
     #[test]

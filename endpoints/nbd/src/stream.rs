@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::net::{RecvFlags, recv};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{RecvFlags, recv},
+};
 use rustls::ServerConnection;
 
 use crate::lock;
@@ -43,6 +46,13 @@ impl Socket {
             Socket::Unix(stream) => stream.shutdown(Shutdown::Read),
             Socket::Tcp(stream) => stream.shutdown(Shutdown::Read),
         };
+    }
+
+    /// Whether the client has ended the connection, whatever of it is still to be received.
+    pub(crate) fn is_hung_up(&self) -> bool {
+        let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        let mut polled = [PollFd::new(self, PollFlags::RDHUP)];
+        poll(&mut polled, Some(&Timespec::default())).is_ok() && polled[0].revents().intersects(ended)
     }
 
     /// Bounds how long receiving and sending wait; none for as long as it takes.

@@ -142,6 +142,28 @@ fn what_was_asked_before_a_disconnect_is_answered() {
 }
 
 #[test]
+fn who_connects_again_comes_in_after_what_was_asked_on_the_connection_before() {
+    let stage = stage();
+    stage.attach("other", MIB);
+    stage.volumes.with("disk", |disk| disk.holds_writes = true);
+    let mut first = Raw::enter(&stage, "disk");
+    first.say(&request(0, WRITE, 1, 0, 3));
+    first.say(b"old");
+    drop(first);
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| Raw::enter(&stage, "disk"));
+        // Those who come later are let in elsewhere meanwhile.
+        (0..8).for_each(|_| drop(Raw::enter(&stage, "other")));
+        let user_count = stage.attached()[0].user_count;
+        stage.volumes.with("disk", |disk| disk.holds_writes = false);
+        stage.client().info("disk").unwrap();
+        second.join().unwrap();
+        assert_eq!(user_count, 1, "came in before the write had ended");
+    });
+    assert_eq!(stage.volumes.with("disk", |disk| disk.read(0, 3)), b"old");
+}
+
+#[test]
 fn a_request_cut_off_in_its_header_ends_the_connection() {
     let stage = stage();
     for length in 0..28 {

@@ -26,6 +26,8 @@ pub(crate) struct Volume {
     pub(crate) is_snapshot: bool,
     /// Each request takes so long.
     pub(crate) delay: Duration,
+    /// Writes wait until this ends and another request comes.
+    pub(crate) holds_writes: bool,
     /// Requests that touch this range fail so.
     pub(crate) broken: Option<(Range<u64>, ErrorKind)>,
     pub(crate) blocks: BTreeMap<u64, Vec<u8>>,
@@ -146,18 +148,32 @@ impl Volumes {
 pub(crate) struct Composer {
     pub(crate) volumes: Volumes,
     pub(crate) effects: Effects,
+    pub(crate) waiting: Vec<Held>,
 }
 
 impl Peer for Composer {
     fn handle(&mut self, event: Event) {
-        if let Event::Accepted(mut request) = event {
-            let result = self.serve(&mut request);
-            self.effects.respond(request, result.as_ref().copied());
+        if let Event::Accepted(request) = event {
+            self.waiting.push(request);
+            for mut request in std::mem::take(&mut self.waiting) {
+                if self.must_wait(&request) {
+                    self.waiting.push(request);
+                } else {
+                    let result = self.serve(&mut request);
+                    self.effects.respond(request, result.as_ref().copied());
+                }
+            }
         }
     }
 }
 
 impl Composer {
+    fn must_wait(&self, request: &Held) -> bool {
+        let name = String::from_utf8(request.target().as_ref().to_vec()).unwrap();
+        request.op() == Op::Write.number()
+            && self.volumes.lock().get(&name).is_some_and(|volume| volume.holds_writes)
+    }
+
     fn serve(&mut self, request: &mut Held) -> Result<(), Failure> {
         let name = String::from_utf8(request.target().as_ref().to_vec()).unwrap();
         let mut volumes = self.volumes.lock();

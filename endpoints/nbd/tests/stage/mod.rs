@@ -73,7 +73,7 @@ impl Stage {
         let (common, until) = (self.common("vlmc", COMPOSER), stop.clone());
         let thread = thread::spawn(move || {
             let reserve = Reserve { requests: 16, bytes: 1 << 20 };
-            let peer = |effects| composer::Composer { volumes, effects };
+            let peer = |effects| composer::Composer { volumes, effects, waiting: Vec::new() };
             Ok(peer::run(&segment, &common, PortNumber(COMPOSER), reserve, &until, peer)?)
         });
         self.composer = Some(Role { stop, thread });
