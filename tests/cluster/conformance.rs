@@ -4,9 +4,9 @@ use radosd::{Config, Rados};
 use store::{
     Data, ErrorKind, Fence, ObjectName, Store, StoreOperation, StoreRequest, WriteMode, conformance::run,
 };
-use tests::Ceph;
+use tests::{Ceph, Disk};
 
-use crate::shared;
+use crate::{is_possible, shared};
 
 /// A store in a namespace that no other test uses.
 fn config(ceph: &Ceph, namespace: &str) -> Config {
@@ -92,4 +92,15 @@ fn a_pool_that_is_not_there_is_named() {
     let config = Config { pool: "nothing".into(), ..config(&ceph, "") };
     let error = Rados::open(&config).map(drop).unwrap_err().to_string();
     assert!(error.contains("pool nothing"), "{error}");
+}
+
+#[test]
+fn every_claim_holds_with_three_replicas() {
+    if !is_possible("conformance::every_claim_holds_with_three_replicas") {
+        return;
+    }
+    let ceph = Ceph::start(Disk::Memory, 3);
+    ceph.make_pool("blocks");
+    let config = config(&ceph, "claims");
+    run(|| Rados::open(&config).unwrap());
 }

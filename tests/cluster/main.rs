@@ -5,6 +5,7 @@
 mod conformance;
 mod locks;
 mod original;
+mod rights;
 mod stacks;
 mod trouble;
 

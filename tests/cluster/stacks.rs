@@ -12,7 +12,7 @@ const MIB: u64 = 1 << 20;
 const LENGTH: usize = 5 << 20;
 
 /// Create, write, snapshot, clone, read, remove, collect.
-fn tell_the_story(stack: &TestStack) {
+pub(crate) fn tell_the_story(stack: &TestStack) {
     let mut client = stack.client();
     client.create("volume1", Some(64 * MIB), None, None).unwrap();
     client.write("volume1", 3 * MIB, &pattern(1, LENGTH)).unwrap();

@@ -5,7 +5,7 @@
 
 use std::{
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, Instant},
@@ -33,6 +33,15 @@ pub enum Disk {
     File,
 }
 
+/// Whether a cluster asks who its clients are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// Everybody may do everything.
+    Everybody,
+    /// Who has a key, what goes with it (cephx).
+    Keys,
+}
+
 /// A running cluster. Ends, and goes with its directory, when dropped.
 pub struct Ceph {
     directory: tempfile::TempDir,
@@ -40,6 +49,30 @@ pub struct Ceph {
     daemons: Mutex<Vec<Daemon>>,
     /// Where it runs, if not where the tests do.
     namespace: Option<Arc<Namespace>>,
+}
+
+/// What a cluster is to be.
+struct Plan<'a> {
+    address: &'a str,
+    port: u16,
+    namespace: Option<Arc<Namespace>>,
+    trust: Trust,
+    disk: Disk,
+    osd_count: usize,
+}
+
+impl Plan<'_> {
+    /// What its configuration file says.
+    fn configuration(&self, directory: &Path) -> String {
+        CONFIGURATION
+            .replace("DIRECTORY", directory.to_str().unwrap())
+            .replace("ADDRESS", self.address)
+            .replace("PORT", &self.port.to_string())
+            .replace("TRUST", if self.trust == Trust::Keys { "cephx" } else { "none" })
+            .replace("STORE", if self.disk == Disk::Memory { "memstore" } else { "bluestore" })
+            .replace("REPLICAS", &self.osd_count.to_string())
+            .replace("FSID", std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap().trim())
+    }
 }
 
 /// A daemon, by its keeper.
@@ -80,7 +113,17 @@ impl Ceph {
     /// If it does not come up.
     #[must_use]
     pub fn start(disk: Disk, osd_count: usize) -> Ceph {
-        Ceph::start_at("127.0.0.1", free_port(), None, disk, osd_count)
+        Ceph::start_for(Trust::Everybody, disk, osd_count)
+    }
+
+    /// Starts a cluster with so many OSDs, which trusts these.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    #[must_use]
+    pub fn start_for(trust: Trust, disk: Disk, osd_count: usize) -> Ceph {
+        let (address, port, namespace) = ("127.0.0.1", free_port(), None);
+        Ceph::start_as(Plan { address, port, namespace, trust, disk, osd_count })
     }
 
     /// Starts a cluster in memory, with one OSD, that the hosts of a network reach.
@@ -89,19 +132,23 @@ impl Ceph {
     /// If it does not come up.
     #[must_use]
     pub fn start_on(network: &Network) -> Ceph {
-        Ceph::start_at(network.address(), MONITOR_PORT, Some(network.storage().clone()), Disk::Memory, 1)
+        Ceph::start_as(Plan {
+            address: network.address(),
+            port: MONITOR_PORT,
+            namespace: Some(network.storage().clone()),
+            trust: Trust::Everybody,
+            disk: Disk::Memory,
+            osd_count: 1,
+        })
     }
 
-    fn start_at(
-        address: &str,
-        port: u16,
-        namespace: Option<Arc<Namespace>>,
-        disk: Disk,
-        osd_count: usize,
-    ) -> Ceph {
+    fn start_as(plan: Plan<'_>) -> Ceph {
         let directory = tempfile::Builder::new().prefix("archipelago-ceph-").tempdir().unwrap();
-        let mut ceph = Ceph { directory, osds: Vec::new(), daemons: Mutex::default(), namespace };
-        ceph.configure(address, port, disk, osd_count);
+        let osd_count = plan.osd_count;
+        let text = plan.configuration(directory.path());
+        let (osds, daemons, namespace) = (Vec::new(), Mutex::default(), plan.namespace);
+        let mut ceph = Ceph { directory, osds, daemons, namespace };
+        std::fs::write(ceph.configuration(), text).unwrap();
         ceph.make_keys(osd_count);
         ceph.make_monitor();
         for id in 0..osd_count {
@@ -115,6 +162,25 @@ impl Ceph {
     #[must_use]
     pub fn configuration(&self) -> PathBuf {
         self.path("ceph.conf")
+    }
+
+    /// Makes a user with these rights, or gives it these instead of those it has; the configuration file for it, which names a
+    /// keyring that holds its key alone.
+    ///
+    /// # Panics
+    /// If the cluster does not take the rights.
+    #[must_use]
+    pub fn user(&self, name: &str, rights: &[&str]) -> PathBuf {
+        let (entity, conf) = (format!("client.{name}"), self.path(&format!("{name}.conf")));
+        let keyring = self.path(&format!("{name}.keyring"));
+        self.ceph(&["auth", "get-or-create", &entity]).done();
+        self.ceph(&[&["auth", "caps", &entity], rights].concat()).done();
+        self.ceph(&["auth", "get", &entity, "-o", keyring.to_str().unwrap()]).done();
+        let text = std::fs::read_to_string(self.configuration()).unwrap();
+        let admins = self.path("keyring");
+        let text = text.replace(admins.to_str().unwrap(), keyring.to_str().unwrap());
+        std::fs::write(&conf, text).unwrap();
+        conf
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -178,19 +244,6 @@ impl Ceph {
         std::fs::create_dir_all(self.path("mgr")).unwrap();
         let daemon = self.daemon("ceph-mgr", &["-i", "x"]);
         self.daemons.lock().unwrap_or_else(PoisonError::into_inner).push(daemon);
-    }
-
-    fn configure(&self, address: &str, port: u16, disk: Disk, osd_count: usize) {
-        let store = if disk == Disk::Memory { "memstore" } else { "bluestore" };
-        let directory = self.directory.path().display();
-        let text = CONFIGURATION
-            .replace("DIRECTORY", &directory.to_string())
-            .replace("ADDRESS", address)
-            .replace("PORT", &port.to_string())
-            .replace("STORE", store)
-            .replace("REPLICAS", &osd_count.to_string())
-            .replace("FSID", std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap().trim());
-        std::fs::write(self.configuration(), text).unwrap();
     }
 
     fn make_keys(&self, osd_count: usize) {
@@ -274,7 +327,7 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// One monitor, small, and quick to notice; each client a session of its own without secrets.
+/// One monitor, small, and quick to notice; each client a session of its own.
 const CONFIGURATION: &str = "\
 [global]
 fsid = FSID
@@ -285,9 +338,9 @@ ms bind ipv6 = false
 ms mon client mode = crc secure
 objecter tick interval = 0.5
 objecter timeout = 1
-auth cluster required = none
-auth service required = none
-auth client required = none
+auth cluster required = TRUST
+auth service required = TRUST
+auth client required = TRUST
 keyring = DIRECTORY/keyring
 run dir = DIRECTORY
 admin socket =

@@ -19,7 +19,7 @@ mod stack;
 mod supervised;
 mod trial;
 
-pub use ceph::{Ceph, Disk};
+pub use ceph::{Ceph, Disk, Trust};
 pub use dice::Dice;
 pub use namespace::Namespace;
 pub use network::{Host, Network};

@@ -1,5 +1,7 @@
 //! Where a stack keeps its blocks and maps.
 
+use std::path::Path;
+
 use toml::{Table, Value};
 
 use crate::{Ceph, TestStack};
@@ -19,11 +21,20 @@ pub enum Place<'a> {
 /// If it cannot be written.
 #[must_use]
 pub fn prepared(ceph: &Ceph, blocks: Place<'_>, maps: Place<'_>) -> TestStack {
-    let conf = ceph.configuration().to_str().unwrap().to_owned();
+    prepared_as("admin", &ceph.configuration(), blocks, maps)
+}
+
+/// As [`prepared`], for a user of the cluster and its configuration file.
+///
+/// # Panics
+/// If it cannot be written.
+#[must_use]
+pub fn prepared_as(user: &str, conf: &Path, blocks: Place<'_>, maps: Place<'_>) -> TestStack {
+    let as_whom = (user, conf.to_str().unwrap());
     TestStack::prepared(&[], |text| {
         let mut configuration: Table = text.parse().unwrap();
-        edit(&mut configuration, &conf, "blockerb", blocks);
-        edit(&mut configuration, &conf, "blockerm", maps);
+        edit(&mut configuration, as_whom, "blockerb", blocks);
+        edit(&mut configuration, as_whom, "blockerm", maps);
         let table = configuration["blockerb"].as_table_mut().unwrap();
         match (blocks, maps) {
             (Place::Files, Place::Pool(..)) | (Place::Pool(..), Place::Files) => {
@@ -51,12 +62,19 @@ pub fn started(ceph: &Ceph, blocks: Place<'_>, maps: Place<'_>) -> TestStack {
     stack
 }
 
-fn edit(configuration: &mut Table, conf: &str, role: &str, place: Place<'_>) {
+fn edit(configuration: &mut Table, (user, conf): (&str, &str), role: &str, place: Place<'_>) {
     let Place::Pool(pool, namespace) = place else { return };
     let table = configuration[role].as_table_mut().unwrap();
     table.remove("archip_dir");
     table.remove("lock_dir");
-    for (key, value) in [("type", "radosd"), ("pool", pool), ("namespace", namespace), ("ceph_conf", conf)] {
+    let written = [
+        ("type", "radosd"),
+        ("pool", pool),
+        ("namespace", namespace),
+        ("ceph_conf", conf),
+        ("cephx_id", user),
+    ];
+    for (key, value) in written {
         table.insert(key.into(), value.into());
     }
 }

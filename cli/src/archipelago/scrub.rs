@@ -80,15 +80,12 @@ fn scrub(file: &Path, wanted: &Scrub) -> anyhow::Result<u64> {
     let mut client = Client::connect(&stack).map_err(|failure| Failed::by_peer(ACTION, &failure))?;
     let mut reports = Vec::new();
     for (role, port) in stores {
-        match one_store(&mut client, (&role, port), wanted)? {
-            Some(found) => reports.push(Report::new(role, found, &mut client)),
-            None => {
-                tell("archipelago", &Failed::new(format!("scrub {role}"), "it keeps no checksums").into())
-            }
+        if let Some(found) = one_store(&mut client, (&role, port), wanted)? {
+            reports.push(Report::new(role, found, &mut client));
         }
     }
     if reports.is_empty() {
-        return Err(Failed::new(ACTION, "none of the stores keeps checksums").into());
+        return Err(Failed::new(ACTION, "none of the stores does that").into());
     }
     if wanted.output.json {
         output::print_json(&reports)?;
@@ -111,7 +108,7 @@ fn stores(configuration: &Configuration, role: Option<&str>) -> Result<Vec<(Stri
     }
 }
 
-/// Everything that was found; none if the store does not do this.
+/// Everything that was found; none if the store does not do this, which it says.
 fn one_store(
     client: &mut Client,
     (role, port): (&str, u32),
@@ -127,8 +124,16 @@ fn one_store(
     let (mut is_restart, mut steps_here, mut first_bytes, mut place) = (wanted.restart, 0, None, (0, 0));
     loop {
         let step = match client.scrub(port, is_restart, step_bytes(wanted.rate)) {
-            Err(failure) if failure.kind == ErrorKind::Unsupported => return Ok(None),
-            result => result.map_err(|failure| Failed::by_peer(format!("scrub {role}"), &failure))?,
+            Ok(step) => step,
+            Err(failure) => {
+                let is_unsupported = failure.kind == ErrorKind::Unsupported;
+                let failed = Failed::by_peer(format!("scrub {role}"), &failure).into();
+                if !is_unsupported {
+                    return Err(failed);
+                }
+                tell("archipelago", &failed);
+                return Ok(None);
+            }
         };
         is_restart = false;
         progress.set_position(step.progress.into());

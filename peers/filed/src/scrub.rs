@@ -1,6 +1,7 @@
 //! Compares what is at rest with its checksums, and makes those that are missing, a few objects a step.
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -56,7 +57,8 @@ impl Scrubber {
     ) -> Result<ScrubState> {
         if opening.is_shared {
             // Another host may write without seeing that checksums were made.
-            return Err(ErrorKind::Unsupported.into());
+            let why = "a directory that hosts share keeps no checksums";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why).into());
         }
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = if is_restart { None } else { Kept::load(root)? };

@@ -24,6 +24,43 @@ pub enum Error {
         /// What the library says.
         source: io::Error,
     },
+    /// The cluster does not believe that we are who we say.
+    #[error(
+        "the Ceph cluster of {} refuses client.{cephx_id}: the keyring that its configuration file names must hold what \
+         `ceph auth get client.{cephx_id}` prints, and this process must be able to read it",
+        place(conf.as_ref())
+    )]
+    Key {
+        /// The setting `ceph_conf`.
+        conf: Option<PathBuf>,
+        /// Who tried.
+        cephx_id: String,
+        /// What the library says.
+        source: io::Error,
+    },
+    /// The client lacks the right to objects of a pool.
+    #[error(
+        "client.{cephx_id} may not read and write in pool {pool}{}: it needs osd 'profile rbd pool={pool}' (`ceph auth caps` \
+         gives rights, all of a client's at once)",
+        inside(namespace)
+    )]
+    Rights {
+        /// Who tried.
+        cephx_id: String,
+        /// Where.
+        pool: String,
+        /// The namespace in it.
+        namespace: String,
+    },
+    /// The client lacks the right to shut others out, without which locks could not be taken from the dead.
+    #[error(
+        "client.{cephx_id} may not put clients on the cluster's blocklist: it needs mon 'profile rbd' (`ceph auth caps` gives \
+         rights, all of a client's at once)"
+    )]
+    Blocklist {
+        /// Who tried.
+        cephx_id: String,
+    },
     /// A pool cannot be used.
     #[error("cannot use pool {pool} (`ceph osd pool create {pool}` makes one)")]
     Pool {
@@ -92,6 +129,21 @@ pub enum Error {
     /// A thread could not be started.
     #[error("cannot start a thread of the store")]
     Thread(#[source] io::Error),
+}
+
+impl Error {
+    /// A connection that failed: refused, or out of reach.
+    pub(crate) fn of_connection(conf: Option<PathBuf>, cephx_id: &str, source: io::Error) -> Self {
+        let cephx_id = cephx_id.to_owned();
+        if source.kind() == io::ErrorKind::PermissionDenied {
+            return Self::Key { conf, cephx_id, source };
+        }
+        Self::Cluster { conf, cephx_id, source }
+    }
+}
+
+fn inside(namespace: &str) -> String {
+    if namespace.is_empty() { String::new() } else { format!(", namespace {namespace}") }
 }
 
 fn place(conf: Option<&PathBuf>) -> String {

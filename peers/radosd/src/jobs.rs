@@ -1,5 +1,6 @@
 //! What threads do, because the library has no way that does not block.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use store::{ErrorKind, Lister, Page, StoreOperation, StoreReply, StoreRequest};
@@ -34,9 +35,14 @@ pub(crate) fn perform(
             Ok(StoreReply::Names(page))
         }
         StoreOperation::Write { offset, .. } => compare(link, request, *offset, region),
+        StoreOperation::Scrub { .. } => Err(io::Error::new(io::ErrorKind::Unsupported, SCRUB).into()),
         _ => Err(ErrorKind::Unsupported.into()),
     }
 }
+
+/// Why there is no scrub: a copy of what OSDs do beside the data, which would read all of a pool over the network and could
+/// compare no replicas.
+const SCRUB: &str = "Ceph scrubs pools itself (`ceph osd pool deep-scrub POOL`, then `ceph health detail`)";
 
 fn list(link: &Link, lister: &Lister, wanted: (&[u8], &[u8], usize), stop: &AtomicBool) -> Result<Page> {
     lister.list(wanted, |smallest| {

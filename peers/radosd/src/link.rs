@@ -48,16 +48,20 @@ impl Linker {
             op_timeout_s: config.op_timeout_s,
             connect_timeout_s: config.connect_timeout_s,
         };
-        let unreachable = |source| Error::Cluster {
-            conf: config.ceph_conf.clone(),
-            cephx_id: config.cephx_id.clone(),
-            source,
-        };
+        let unreachable = |source| Error::of_connection(config.ceph_conf.clone(), &config.cephx_id, source);
         let cluster = Arc::new(Cluster::connect(self.functions.clone(), &access).map_err(unreachable)?);
         let address = cluster.address().map_err(unreachable)?;
+        if !cluster.may_blocklist().map_err(unreachable)? {
+            return Err(Error::Blocklist { cephx_id: config.cephx_id.clone() });
+        }
         let open = |pool: &str, namespace: &str| {
             let opened = Context::open(&cluster, pool, namespace).map(Arc::new);
-            opened.map_err(|source| Error::Pool { pool: pool.to_owned(), source })
+            let context = opened.map_err(|source| Error::Pool { pool: pool.to_owned(), source })?;
+            if context.is_allowed_now() {
+                return Ok(context);
+            }
+            let (cephx_id, pool) = (config.cephx_id.clone(), pool.to_owned());
+            Err(Error::Rights { cephx_id, pool, namespace: namespace.to_owned() })
         };
         let objects = open(&config.pool, &config.namespace)?;
         let (lock_pool, lock_namespace) = config.lock_place();

@@ -193,7 +193,11 @@ fn scrubbed(state: ScrubState) -> Scrubbed {
 fn failure(error: &StoreError) -> Failure {
     let message = match (error.kind, std::error::Error::source(error)) {
         (
-            ErrorKind::Unavailable | ErrorKind::Invalid | ErrorKind::ReadOnly | ErrorKind::Corrupt,
+            ErrorKind::Unavailable
+            | ErrorKind::Unsupported
+            | ErrorKind::Invalid
+            | ErrorKind::ReadOnly
+            | ErrorKind::Corrupt,
             Some(cause),
         ) => {
             format!("{error}: {cause}")

@@ -33,6 +33,9 @@ unsafe impl Sync for Cluster {}
 /// How long an address stays on the blocklist, in seconds: longer than any message of it can be under way.
 const BLOCKLIST_S: u32 = 3600;
 
+/// Shuts out an address that there cannot be.
+const BLOCKLIST_NOBODY: &str = r#"{"prefix": "osd blocklist", "blocklistop": "add", "addr": "nobody/0"}"#;
+
 impl Cluster {
     /// # Errors
     /// What the library says to the configuration file, or to the attempt.
@@ -46,6 +49,9 @@ impl Cluster {
         cluster.set("rados_osd_op_timeout", access.op_timeout_s)?;
         cluster.set("rados_mon_op_timeout", access.op_timeout_s)?;
         cluster.set("client_mount_timeout", access.connect_timeout_s)?;
+        // With a bound of its own the library would make the thread wait that gives it one more; `nr_ops` is the bound.
+        cluster.set("objecter_inflight_ops", 0)?;
+        cluster.set("objecter_inflight_op_bytes", 0)?;
         // SAFETY: `raw` is a handle that is not connected yet.
         checked(unsafe { (cluster.functions.connect)(cluster.raw) })?;
         Ok(cluster)
@@ -84,6 +90,22 @@ impl Cluster {
         checked(unsafe { (self.functions.blocklist_add)(self.raw, address.as_ptr(), BLOCKLIST_S) })?;
         // SAFETY: a connected handle.
         checked(unsafe { (self.functions.wait_for_latest_osdmap)(self.raw) }).map(drop)
+    }
+
+    /// Whether the monitors would let this client shut others out. Asks for what they can only refuse: first because of who
+    /// asks, then because there is no such address.
+    pub(crate) fn may_blocklist(&self) -> io::Result<bool> {
+        let command = text(BLOCKLIST_NOBODY)?;
+        let (commands, input, answer, len) =
+            (command.as_ptr(), ptr::null(), ptr::null_mut(), ptr::null_mut());
+        let run = self.functions.mon_command;
+        // SAFETY: one text that lives longer than the call; the library stores no answer where it is given no place.
+        let told = unsafe { run(self.raw, &raw const commands, 1, input, 0, answer, len, answer, len) };
+        match checked(told) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(false),
+            Err(error) if error.raw_os_error() != Some(libc::EINVAL) => Err(error),
+            _ => Ok(true),
+        }
     }
 
     /// The C handle, for the rest of this module.

@@ -4,6 +4,7 @@ use std::io;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use libc::{c_int, c_void, time_t};
 
@@ -66,6 +67,16 @@ pub(super) fn wait(begin: impl FnOnce(Done)) -> Ended {
         let _is_heard = sender.send(end);
     }));
     ended.recv().expect("every operation ends once")
+}
+
+/// As [`wait`], but not longer than `patience`: then nobody hears how it ended.
+pub(super) fn wait_at_most(patience: Duration, begin: impl FnOnce(Done)) -> Option<Ended> {
+    let (sender, ended) = sync_channel(1);
+    begin(Box::new(move |end| {
+        // Who asked may have gone on.
+        let _is_heard = sender.send(end);
+    }));
+    ended.recv_timeout(patience).ok()
 }
 
 fn refused(call: *mut Call, result: c_int) {

@@ -4,12 +4,13 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::ptr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use libc::{c_char, c_int};
 
 use super::checked;
 use super::cluster::{Cluster, text};
-use super::completion::{Done, Ended, start, wait};
+use super::completion::{Done, Ended, start, wait, wait_at_most};
 use super::functions::Handle;
 use super::region::{Buffer, Region};
 use super::write::WriteOp;
@@ -32,6 +33,10 @@ pub(crate) struct Holder {
     pub(crate) address: CString,
 }
 
+/// An object that nobody has: docs/formats.md, section "RADOS store".
+const NOBODY: &CStr = c"%rights";
+/// How long an OSD has to refuse what a client may not do.
+const RIGHTS_PATIENCE: Duration = Duration::from_secs(2);
 /// Room for each text that a list of holders is made of.
 const TEXT_BYTES: usize = 1024;
 
@@ -142,6 +147,17 @@ impl Context {
     pub(crate) fn size_now(&self, name: &CStr) -> io::Result<u64> {
         let ended = wait(|done| self.stat(name, done));
         ended.result.map(|_| ended.size)
+    }
+
+    /// Whether this client may read and write here, on this thread: asks for what there is not. An OSD that does not answer soon
+    /// forbids nothing.
+    pub(crate) fn is_allowed_now(&self) -> bool {
+        let reads = wait_at_most(RIGHTS_PATIENCE, |done| self.stat(NOBODY, done));
+        let nothing = || self.change().assert_exists().truncate(0);
+        let writes = wait_at_most(RIGHTS_PATIENCE, |done| self.operate(NOBODY, nothing(), done));
+        let is_refused =
+            |ended: Ended| ended.result.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+        ![reads, writes].into_iter().flatten().any(is_refused)
     }
 
     /// The front of an attribute, on this thread.

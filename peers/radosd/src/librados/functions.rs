@@ -72,6 +72,10 @@ functions! {
     getaddrs(Handle, *mut *mut c_char) -> c_int;
     buffer_free(*mut c_char);
     wait_for_latest_osdmap(Handle) -> c_int;
+    mon_command(
+        Handle, *const *const c_char, size_t, *const c_char, size_t, *mut *mut c_char, *mut size_t,
+        *mut *mut c_char, *mut size_t
+    ) -> c_int;
     ioctx_create(Handle, *const c_char, *mut Handle) -> c_int;
     ioctx_destroy(Handle);
     ioctx_set_namespace(Handle, *const c_char);
