@@ -8,7 +8,6 @@ use tests::place::{Place, prepared_as};
 use tests::{Ceph, Disk, Trust};
 
 use crate::is_possible;
-
 use crate::stacks::tell_the_story;
 
 /// What peers/radosd/README.md tells to give.
