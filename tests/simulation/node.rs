@@ -1,6 +1,12 @@
 //! One machine: a segment, the real peers on it, and the ports of the simulated store and client.
 
-use std::{cell::Cell, path::PathBuf, rc::Rc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use peer::{Clock, Common, Peer, Stepper};
 use xseg::{Geometry, Port, PortNumber, Reserve, Segment};
@@ -41,23 +47,23 @@ pub(crate) struct Node {
 /// Time that passes when the scheduler says so.
 #[derive(Clone)]
 pub(crate) struct SimulatedClock {
-    now_ns: Rc<Cell<u64>>,
+    now_ns: Arc<AtomicU64>,
     dice: Dice,
 }
 
 impl SimulatedClock {
-    pub(crate) fn new(now_ns: Rc<Cell<u64>>, dice: Dice) -> SimulatedClock {
+    pub(crate) fn new(now_ns: Arc<AtomicU64>, dice: Dice) -> SimulatedClock {
         SimulatedClock { now_ns, dice }
     }
 }
 
 impl Clock for SimulatedClock {
     fn now_ns(&self) -> u64 {
-        self.now_ns.get()
+        self.now_ns.load(Ordering::Relaxed)
     }
 
     fn unix_ms(&self) -> u64 {
-        1_700_000_000_000 + self.now_ns.get() / 1_000_000
+        1_700_000_000_000 + self.now_ns.load(Ordering::Relaxed) / 1_000_000
     }
 
     fn random(&mut self) -> u64 {
@@ -160,7 +166,7 @@ impl Node {
 
     /// Each process draws numbers of its own.
     fn fork_clock(&mut self) -> Box<dyn Clock> {
-        Box::new(SimulatedClock { now_ns: Rc::clone(&self.clock.now_ns), dice: self.clock.dice.fork() })
+        Box::new(SimulatedClock { now_ns: Arc::clone(&self.clock.now_ns), dice: self.clock.dice.fork() })
     }
 
     fn common(&self, role: &str) -> Common {

@@ -1,6 +1,12 @@
 //! Everything there is, and who of it does something next.
 
-use std::{cell::Cell, collections::BTreeMap, rc::Rc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use xseg::Received;
 
@@ -27,7 +33,7 @@ const STEPS_MAX: usize = 400_000;
 pub(crate) struct World {
     pub(crate) settings: Settings,
     pub(crate) dice: Dice,
-    now_ns: Rc<Cell<u64>>,
+    now_ns: Arc<AtomicU64>,
     pub(crate) disk: Disk,
     pub(crate) nodes: Vec<Node>,
     pub(crate) model: Model,
@@ -70,7 +76,7 @@ impl World {
         let mut world = World {
             settings,
             dice,
-            now_ns: Rc::default(),
+            now_ns: Arc::default(),
             disk,
             nodes: Vec::new(),
             model: Model::new(),
@@ -97,7 +103,7 @@ impl World {
         self.boots += 1;
         self.nodes.clear();
         for (index, name) in NODE_NAMES.iter().take(self.settings.node_count).enumerate() {
-            let clock = SimulatedClock::new(Rc::clone(&self.now_ns), self.dice.fork());
+            let clock = SimulatedClock::new(Arc::clone(&self.now_ns), self.dice.fork());
             self.nodes.push(Node::start(name, self.boots * 2 + index as u64, self.settings.nr_ops, clock));
         }
     }
@@ -161,7 +167,7 @@ impl World {
         if self.steps > STEPS_MAX {
             return Err(format!("no end after {STEPS_MAX} steps: {}", self.situation()));
         }
-        self.now_ns.set(self.now_ns.get() + 1000 * (1 + self.dice.below(20) as u64));
+        self.now_ns.fetch_add(1000 * (1 + self.dice.below(20) as u64), Ordering::Relaxed);
         self.revive(|at, now| at <= now);
         let actors = self.nodes.len() * ACTORS;
         let start = self.dice.below(actors);
@@ -273,7 +279,7 @@ impl World {
         let peers = self.nodes.iter().flat_map(|node| [node.vlmc.as_ref(), node.mapper.as_ref()]).flatten();
         let next = peers.filter_map(|peer| peer.effects().wakes_at_ns()).min();
         if let Some(next) = next {
-            self.now_ns.set(self.now_ns.get().max(next));
+            self.now_ns.fetch_max(next, Ordering::Relaxed);
         }
         next.is_some()
     }

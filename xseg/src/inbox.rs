@@ -19,6 +19,10 @@ pub(crate) trait Cells {
     fn to(&self, slot: u32) -> &AtomicU32;
     /// Wakes whoever sleeps on the inbox word of `port`.
     fn wake(&self, port: u32);
+    /// Has the port served, which was sent something while its owner slept: by whoever can do that here, or by its owner.
+    fn rouse(&self, port: u32) {
+        self.wake(port);
+    }
     /// Counts something that no correct peer writes.
     fn anomaly(&self);
     /// Hints that the words of the protocol in this slot are about to be read and written.
@@ -62,7 +66,7 @@ pub(crate) fn push(cells: &impl Cells, slot: u32, passing: State, target: u32) {
     }
     step("push: in the inbox");
     if word == INBOX_SLEEPING {
-        cells.wake(target);
+        cells.rouse(target);
     }
     step("push: woken");
 }

@@ -79,6 +79,8 @@ mod segment;
 mod shared;
 #[cfg(not(loom))]
 mod slabs;
+#[cfg(not(loom))]
+mod stand_in;
 mod state;
 mod sync;
 #[cfg(not(loom))]
@@ -120,8 +122,10 @@ pub use receiver::{Received, Receiver};
 pub use recovery::FLAG_ABANDONABLE;
 #[cfg(not(loom))]
 pub use segment::Segment;
+#[cfg(not(loom))]
+pub use stand_in::StandIn;
 pub use state::Phase;
 #[cfg(not(loom))]
 pub use trace::{Event, Step};
 #[cfg(not(loom))]
-pub use wait::{Waker, Woken};
+pub use wait::{Sleeper, Spin, Waker, Woken};

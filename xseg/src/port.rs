@@ -29,7 +29,7 @@ use crate::{
     slabs::{self, Kind},
     state::{Holder, State},
     sync::Ordering,
-    wait::{Waker, Woken},
+    wait::{Sleeper, Waker, Woken},
 };
 
 /// The number of a port.
@@ -312,6 +312,11 @@ impl Port {
     /// Wakes this port's owner, from any thread of its process.
     pub fn waker(&self) -> Waker {
         self.receiver.waker()
+    }
+
+    /// What sleeps in this port's inbox without the port.
+    pub fn sleeper(&self) -> Sleeper {
+        self.receiver.sleeper()
     }
 
     /// Waits until there is something to receive, a waker was called, or the deadline passed.

@@ -21,7 +21,7 @@ use crate::{
     state::{Arrival, Phase, State},
     sync::Ordering,
     trace::{Step, trace},
-    wait::{self, Spin, Waker, Woken},
+    wait::{self, Sleeper, Spin, Waker, Woken},
 };
 
 /// What a port received.
@@ -70,7 +70,7 @@ impl Receiver {
             freed_then: Vec::new(),
             lent: Vec::new(),
             order: 0,
-            spin: Spin::new(),
+            spin: Spin::default(),
             _leave: leave,
             _one_thread: PhantomData,
         };
@@ -140,6 +140,11 @@ impl Receiver {
     /// Wakes this port's owner, from any thread.
     pub fn waker(&self) -> Waker {
         Waker { local: Arc::clone(&self.local) }
+    }
+
+    /// What sleeps in this port's inbox without the port.
+    pub fn sleeper(&self) -> Sleeper {
+        Sleeper::new(Arc::clone(&self.local))
     }
 
     /// Answers an accepted request, or passes on a reply that came through here.

@@ -6,7 +6,7 @@ use std::{
     io,
     mem::size_of,
     os::fd::{AsFd, AsRawFd},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
@@ -24,6 +24,7 @@ use crate::{
     reap::{Reaped, empty, reap},
     recovery,
     shared::Shared,
+    stand_in::{StandIn, StandIns},
     sync::Ordering,
     trace::{self, Event},
 };
@@ -81,8 +82,15 @@ impl Segment {
         let mut header = Header::new_zeroed();
         map.copy_out(0, header.as_mut_bytes());
         let (geometry, plan) = check(&header, len).map_err(|kind| Error::segment(kind, "open", name))?;
-        let shared =
-            Shared { map, geometry, plan, segment_id: header.segment_id, name: plain.into(), is_file: true };
+        let shared = Shared {
+            map,
+            geometry,
+            plan,
+            segment_id: header.segment_id,
+            name: plain.into(),
+            is_file: true,
+            stand_ins: StandIns::default(),
+        };
         Ok(Segment { shared: Arc::new(shared) })
     }
 
@@ -104,6 +112,12 @@ impl Segment {
     pub fn destroy(name: &str) -> Result<()> {
         let plain = plain_name(name)?;
         std::fs::remove_file(path(plain)).map_err(|error| Error::system("destroy", name, error))
+    }
+
+    /// From now on, who sends to this port from this process while its owner's thread sleeps serves it at once, as long as
+    /// the stand-in lives.
+    pub fn set_stand_in(&self, port: PortNumber, stand_in: Weak<dyn StandIn>) {
+        self.shared.stand_ins.set(port, stand_in);
     }
 
     /// The sizes of the segment.
@@ -224,7 +238,8 @@ impl Shared {
     fn fresh(map: Mapping, geometry: Geometry, plan: Plan, name: &str, is_file: bool) -> Shared {
         let segment_id = RandomState::new().build_hasher().finish();
         map.copy_in(0, header(&geometry, &plan, segment_id).as_bytes());
-        Shared { map, geometry, plan, segment_id, name: name.into(), is_file }
+        let stand_ins = StandIns::default();
+        Shared { map, geometry, plan, segment_id, name: name.into(), is_file, stand_ins }
     }
 }
 

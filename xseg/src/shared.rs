@@ -12,6 +12,7 @@ use crate::{
     inbox::Cells,
     memory::Mapping,
     process::Census,
+    stand_in::StandIns,
     state::Holder,
     sync::{AtomicU32, AtomicU64, Ordering},
 };
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) name: Box<str>,
     /// Whether the memory comes from a file system that can be full.
     pub(crate) is_file: bool,
+    pub(crate) stand_ins: StandIns,
 }
 
 impl Shared {
@@ -179,6 +181,12 @@ impl Cells for Shared {
     fn wake(&self, port: u32) {
         // Fails only for an address that is not mapped.
         let _ = futex::wake(self.inbox(port), futex::Flags::empty(), 1);
+    }
+
+    fn rouse(&self, port: u32) {
+        if !self.stand_ins.serve(port) {
+            self.wake(port);
+        }
     }
 
     fn anomaly(&self) {

@@ -1,9 +1,10 @@
 use std::{
+    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
 
-use crate::{ErrorKind, Geometry, Held, Port, PortNumber, Received, Reserve, Segment, Woken};
+use crate::{ErrorKind, Geometry, Held, Port, PortNumber, Received, Reserve, Segment, StandIn, Woken};
 
 mod death;
 
@@ -224,6 +225,35 @@ fn an_armed_port_does_not_sleep_over_a_request() {
     assert!(!server.disarm());
     assert!(!server.arm());
     drop(request(&mut server));
+}
+
+/// Answers everything, in whatever thread.
+struct Answering(Mutex<Port>);
+
+impl StandIn for Answering {
+    fn stand_in(&self) -> bool {
+        let Ok(mut port) = self.0.try_lock() else { return false };
+        while let Some(Received::Request(held)) = port.receive() {
+            port.respond(held).unwrap();
+        }
+        port.arm()
+    }
+}
+
+#[test]
+fn a_sleeping_port_is_served_by_its_stand_in_and_a_waking_one_is_not() {
+    let segment = segment();
+    let mut client = segment.bind_dynamic(SOME).unwrap();
+    let answering = Arc::new(Answering(Mutex::new(segment.bind(SERVER, SOME).unwrap())));
+    let stand_in: std::sync::Weak<Answering> = Arc::downgrade(&answering);
+    segment.set_stand_in(SERVER, stand_in);
+    assert!(answering.0.lock().unwrap().arm());
+    send(&mut client, 1, SERVER);
+    drop(reply(&mut client));
+    assert!(!answering.0.lock().unwrap().disarm());
+    send(&mut client, 2, SERVER);
+    assert!(client.receive().is_none());
+    assert_eq!(request(&mut answering.0.lock().unwrap()).op(), 2);
 }
 
 #[test]

@@ -20,8 +20,8 @@ use crate::{
 const SPIN: Duration = Duration::from_micros(20);
 /// Longest sleep at a stretch: a pusher may have died between its push and its wake-up call.
 const NAP: Duration = Duration::from_secs(1);
-/// Looks at the word between two looks at the clock.
-const LOOKS: u32 = 64;
+/// Looks between two looks at the clock.
+const LOOKS: u32 = 16;
 /// Spins in vain double the waits until the next try, up to two to this power.
 const MAX_BACKOFF: u32 = 6;
 
@@ -49,9 +49,35 @@ impl Waker {
     }
 }
 
-/// How well spinning went lately.
+/// Sleeps for a port's owner outside of the port, so that a [`StandIn`](crate::StandIn) may use that meanwhile.
 #[derive(Debug)]
-pub(crate) struct Spin {
+pub struct Sleeper {
+    local: Arc<Local>,
+    spin: Spin,
+}
+
+impl Sleeper {
+    pub(crate) fn new(local: Arc<Local>) -> Sleeper {
+        Sleeper { local, spin: Spin::default() }
+    }
+
+    /// Looks for a moment, if that paid lately, whether there is something to do. Whether there is.
+    pub fn spin(&mut self) -> bool {
+        let local = &self.local;
+        self.spin.run(|| has_reason(local))
+    }
+
+    /// Sleeps after [`Port::arm`](crate::Port::arm) until the owner is woken, the deadline passes, or for a second.
+    pub fn sleep(&self, deadline: Instant) {
+        if let Some(nap) = time_left(Some(deadline)) {
+            sleep(&self.local, nap);
+        }
+    }
+}
+
+/// Looking again for a moment before sleeping, while that pays: how well it went lately.
+#[derive(Debug)]
+pub struct Spin {
     /// Spins in vain since the last good one.
     failures: u32,
     /// Waits to go without spinning.
@@ -60,10 +86,19 @@ pub(crate) struct Spin {
     longest: Duration,
 }
 
-impl Spin {
-    pub(crate) fn new() -> Spin {
+impl Default for Spin {
+    /// For 20 µs at most; never with one processor, where whoever is waited for cannot run meanwhile.
+    fn default() -> Spin {
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         Spin { failures: 0, skip: 0, longest: if processors > 1 { SPIN } else { Duration::ZERO } }
+    }
+}
+
+impl Spin {
+    /// For at most so long; zero for never.
+    pub fn of(longest: Duration) -> Spin {
+        let default = Spin::default();
+        if default.longest.is_zero() { default } else { Spin { longest, ..default } }
     }
 
     pub(crate) fn set_longest(&mut self, longest: Duration) {
@@ -71,7 +106,7 @@ impl Spin {
     }
 
     /// Spins, if that paid lately, until `is_ready` or the time is over. Whether it is ready.
-    fn run(&mut self, is_ready: impl Fn() -> bool) -> bool {
+    pub fn run(&mut self, mut is_ready: impl FnMut() -> bool) -> bool {
         if self.longest.is_zero() {
             return false;
         }

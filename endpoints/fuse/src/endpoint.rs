@@ -133,7 +133,7 @@ impl FuseEndpoint {
         let reserve = Reserve { requests: self.config.depth, bytes: bytes.max(2 * u64::from(MAX_IO_BYTES)) };
         let device = Device::open(&self.stack, volume, is_read_only, reserve)?;
         let info = device.info().clone();
-        let io = VolumeIo::start(device).map_err(|error| unavailable(volume, &error))?;
+        let io = VolumeIo::start(device, &self.stack.segment).map_err(|error| unavailable(volume, &error))?;
         let size_bytes = AtomicU64::new(info.size_bytes);
         let (volume, handles) = (volume.to_owned(), Mutex::new(handles));
         Ok(Arc::new(Shown { volume, inode, info, size_bytes, io, handles }))

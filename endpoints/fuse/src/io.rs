@@ -4,15 +4,17 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
         mpsc,
     },
     thread::JoinHandle,
 };
 
-use client::{Completion, Completions, Device, Io, Sender};
+use client::{Completion, Completions, Device, Io, Listener, Sender};
+use peer::Stop;
 use protocol::{ErrorKind, Extent, Failure};
 use rustix::io::Errno;
+use xseg::Segment;
 
 use crate::kernel::Reply;
 
@@ -41,32 +43,36 @@ pub(crate) struct Seek {
 /// One volume's way to its composer.
 pub(crate) struct VolumeIo {
     shared: Arc<Shared>,
-    completer: Option<JoinHandle<()>>,
-    waker: xseg::Waker,
+    answering: Option<JoinHandle<()>>,
+    stop: Stop,
 }
 
 struct Shared {
     sender: Mutex<Sender>,
     waiting: Mutex<HashMap<u64, Waiting>>,
     next_token: AtomicU64,
-    is_closing: AtomicBool,
+}
+
+/// Answers the kernel.
+struct Answering {
+    shared: Arc<Shared>,
+    bytes: Vec<u8>,
 }
 
 impl VolumeIo {
-    pub(crate) fn start(device: Device) -> std::io::Result<VolumeIo> {
+    pub(crate) fn start(device: Device, segment: &Segment) -> std::io::Result<VolumeIo> {
         let (sender, completions) = device.split();
-        let waker = completions.waker();
         let shared = Arc::new(Shared {
             sender: Mutex::new(sender),
             waiting: Mutex::default(),
             next_token: AtomicU64::new(1),
-            is_closing: AtomicBool::new(false),
         });
-        let theirs = Arc::clone(&shared);
-        let completer = std::thread::Builder::new()
-            .name("fuse-replies".into())
-            .spawn(move || theirs.complete(completions))?;
-        Ok(VolumeIo { shared, completer: Some(completer), waker })
+        let answering = Answering { shared: Arc::clone(&shared), bytes: Vec::new() };
+        let (segment, stop) = (segment.clone(), Stop::new());
+        let theirs = stop.clone();
+        let listen = move || completions.listen(&segment, answering, &theirs);
+        let answering = std::thread::Builder::new().name("fuse-replies".into()).spawn(listen)?;
+        Ok(VolumeIo { shared, answering: Some(answering), stop })
     }
 
     /// Sends an I/O with `bytes` of room for data, filled from `data` if it is a write.
@@ -88,12 +94,10 @@ impl VolumeIo {
 
 impl Drop for VolumeIo {
     fn drop(&mut self) {
-        // Pairs with the load in complete().
-        self.shared.is_closing.store(true, Ordering::Release);
-        self.waker.wake();
-        if let Some(completer) = self.completer.take() {
-            // A completer that panicked has nothing left to say.
-            let _panicked = completer.join();
+        self.stop.set();
+        if let Some(answering) = self.answering.take() {
+            // A thread that panicked has nothing left to say.
+            let _panicked = answering.join();
         }
     }
 }
@@ -118,28 +122,20 @@ impl Shared {
             None => Ok(()),
         })
     }
-
-    fn complete(&self, mut completions: Completions) {
-        let mut bytes = Vec::new();
-        loop {
-            if self.is_closing.load(Ordering::Acquire) && lock(&self.waiting).is_empty() {
-                return;
-            }
-            // Woken at least by the waker when the volume is closed.
-            let Some(completion) = completions.next(Some(std::time::Instant::now() + LONGEST_SLEEP)) else {
-                continue;
-            };
-            let waiting = lock(&self.waiting).remove(&completion.token);
-            if let Some(waiting) = waiting {
-                deliver(waiting, &completion, &mut bytes);
-            }
-            completions.done(completion.held);
-        }
-    }
 }
 
-/// How long the completer sleeps at most between looks at whether the volume is being closed.
-const LONGEST_SLEEP: std::time::Duration = std::time::Duration::from_secs(1);
+impl Listener for Answering {
+    fn hear(&mut self, completion: &Completion) {
+        let waiting = lock(&self.shared.waiting).remove(&completion.token);
+        if let Some(waiting) = waiting {
+            deliver(waiting, completion, &mut self.bytes);
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        lock(&self.shared.waiting).is_empty()
+    }
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

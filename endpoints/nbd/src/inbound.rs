@@ -1,8 +1,8 @@
 //! What a client sends during transmission: many small requests at once, large payloads straight into the segment.
 
-use std::io;
+use std::{io, time::Duration};
 
-use xseg::Held;
+use xseg::{Held, Spin};
 
 use crate::{
     Error,
@@ -12,6 +12,9 @@ use crate::{
 
 /// How much is received at once into our own memory, in bytes: some sixty requests with 4 KiB each.
 const BUFFER: usize = 256 << 10;
+/// How long a client that was answered may take to ask again, for the wait to be spent awake: as long as it takes to wake
+/// that client and, otherwise, this thread.
+const NEXT_REQUEST: Duration = Duration::from_micros(50);
 /// From how many missing bytes on a payload is received straight into the segment.
 const DIRECT_MIN: u64 = 32 << 10;
 
@@ -22,11 +25,18 @@ pub(crate) struct Inbound {
     end: usize,
     /// The last receive took all there was, so that another one now would find nothing.
     is_drained: bool,
+    spin: Spin,
 }
 
 impl Inbound {
     pub(crate) fn new() -> Inbound {
-        Inbound { buffer: vec![0; BUFFER].into(), start: 0, end: 0, is_drained: false }
+        Inbound {
+            buffer: vec![0; BUFFER].into(),
+            start: 0,
+            end: 0,
+            is_drained: false,
+            spin: Spin::of(NEXT_REQUEST),
+        }
     }
 
     /// The next request, if its bytes are here.
@@ -41,7 +51,16 @@ impl Inbound {
     /// Waits for more bytes; false at the end of the stream.
     pub(crate) fn receive(&mut self, stream: &Stream) -> Result<bool, Error> {
         self.make_room();
-        let count = stream.receive(&mut self.buffer[self.end..])?;
+        let room = &mut self.buffer[self.end..];
+        let mut early = Ok(None);
+        self.spin.run(|| {
+            early = stream.receive_now(room);
+            !matches!(early, Ok(None))
+        });
+        let count = match early? {
+            Some(count) => count,
+            None => stream.receive(room)?,
+        };
         self.received(count)
     }
 

@@ -149,6 +149,11 @@ impl<T> Engine<T> {
         }
     }
 
+    /// Whether a `submit` would give the kernel something.
+    pub(crate) fn has_unsubmitted(&mut self) -> bool {
+        self.ring.as_mut().is_some_and(Ring::has_unsubmitted)
+    }
+
     /// The next finished operation.
     pub fn finished(&mut self) -> Option<Finished<T>> {
         self.finished.pop_front()

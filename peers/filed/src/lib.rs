@@ -44,7 +44,6 @@ mod root;
 mod scrub;
 mod scrub_state;
 mod serve;
-mod spin;
 mod status;
 mod sums;
 mod syncs;

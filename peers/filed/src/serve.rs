@@ -8,15 +8,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use peer::measures::Measures;
 use peer::status::{self, Status};
 use peer::stores::{buffer, decode, encode};
-use peer::{Clock as _, Common, Stop, SystemClock, fill_result};
+use peer::{Clerk, Clock as _, Common, Desk, Stop, SystemClock, fill_result};
 use protocol::{ErrorKind, Failure, Op};
-use xseg::{Held, Port, PortNumber, Received, Reserve, Segment};
+use xseg::{Held, Port, PortNumber, Received, Reserve, Segment, Spin};
 
 use crate::config::Config;
 use crate::engine::{Engine, Finished, Surroundings};
 use crate::error::Error;
 use crate::ring::{Futex, Region};
-use crate::spin::Spin;
 
 /// How long a file blocker sleeps at most, so that what dead clients left is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -37,11 +36,12 @@ pub fn serve(segment: &Segment, common: &Common, config: &Config, stop: &Stop) -
     let port = segment.bind(PortNumber(first), Reserve { requests: 0, bytes: 0 });
     let port = port.map_err(|source| Error::Port { port: first, source })?;
     let waker = port.waker();
-    let surroundings = Surroundings { has_futex: true, port: Some(first) };
+    // What the page cache does at once, others may do in our stead; what a disk does, only the thread that sleeps on the ring.
+    let surroundings = Surroundings { has_futex: config.direct, port: Some(first) };
     let engine = Engine::with(config, nr_ops, Arc::new(move || waker.wake()), surroundings)?;
     stop.register(port.waker());
     tracing::info!(role = common.role, port = first, directory = %config.archip_dir.display(), "serving");
-    Server {
+    let server = Server {
         engine,
         port,
         segment: segment.clone(),
@@ -51,10 +51,15 @@ pub fn serve(segment: &Segment, common: &Common, config: &Config, stop: &Stop) -
         clock: SystemClock::default(),
         since: SystemTime::now(),
         next_reap: Instant::now(),
-        spin: Spin::new(),
+        spin: Spin::default(),
         is_stopping: false,
+    };
+    if server.engine.sleeps_on_ring() {
+        server.run(stop);
+    } else {
+        let mut sleeper = server.port.sleeper();
+        Desk::open(segment, PortNumber(first), server, stop).serve(&mut sleeper, Server::finish);
     }
-    .run(stop);
     tracing::info!(role = common.role, port = first, "stopped");
     Ok(())
 }
@@ -87,6 +92,11 @@ impl Server {
                 self.sleep();
             }
         }
+        self.finish();
+    }
+
+    /// Ends what was accepted.
+    fn finish(&mut self) {
         self.is_stopping = true;
         self.engine.stop();
         // An operation that is done but not answered yet counts as busy, not as running.
@@ -189,6 +199,10 @@ impl Server {
             self.engine.submit();
             self.port.wait(Some(Instant::now() + LONGEST_SLEEP));
         }
+        self.look_after_the_dead();
+    }
+
+    fn look_after_the_dead(&mut self) {
         if Instant::now() >= self.next_reap {
             self.next_reap = Instant::now() + LONGEST_SLEEP;
             self.segment.reap();
@@ -217,6 +231,43 @@ impl Server {
         });
         held.set_serviced(if written.is_ok() { json.len() as u64 } else { 0 });
         self.respond(held, written);
+    }
+}
+
+impl Clerk for Server {
+    fn work(&mut self) -> bool {
+        // Whatever the waker was called for is found by looking.
+        let _is_woken = self.port.disarm();
+        self.receive();
+        // What is started from there may end at once.
+        let is_busy = !self.backlog.is_empty();
+        self.turn();
+        is_busy
+    }
+
+    /// The kernel ends a thread's transfers with the thread.
+    fn work_alone(&mut self) {
+        self.engine.submit();
+    }
+
+    fn wants_owner(&mut self) -> bool {
+        self.engine.has_unsubmitted()
+    }
+
+    fn leave(&mut self) -> bool {
+        self.port.arm()
+    }
+
+    fn due_ns(&self) -> Option<u64> {
+        None
+    }
+
+    fn sleeps_until(&self) -> Instant {
+        Instant::now() + LONGEST_SLEEP
+    }
+
+    fn slept(&mut self) {
+        self.look_after_the_dead();
     }
 }
 

@@ -101,4 +101,8 @@ impl Peer for Mapper {
     fn is_idle(&self) -> bool {
         self.service.tasks.is_empty()
     }
+
+    fn forget(&mut self) {
+        self.service.tasks.forget();
+    }
 }

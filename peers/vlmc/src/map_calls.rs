@@ -1,6 +1,6 @@
 //! Questions to the mapper: where blocks are, and to make them writable.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use peer::failure_of;
 use protocol::{Entries, Entry, ErrorKind, Failure, Message, Shape};
@@ -186,14 +186,14 @@ impl Composer {
     }
 
     /// Keeps entries if that is allowed, else gives them to those who wait.
-    fn learn(&mut self, key: u32, entries: Entries) -> Result<Option<Rc<Entries>>, Failure> {
+    fn learn(&mut self, key: u32, entries: Entries) -> Result<Option<Arc<Entries>>, Failure> {
         let Some(volume) = self.volumes.get_mut(key) else { return Ok(None) };
         if entries.has_changed {
             volume.changes.add();
         }
         let Some(fence) = entries.fence else {
             self.forget_map(key);
-            return Ok(Some(Rc::new(entries)));
+            return Ok(Some(Arc::new(entries)));
         };
         let grant = Grant { shape: entries.shape.clone(), fence };
         volume.dirty.learn_lock(fence);
@@ -221,7 +221,7 @@ impl Composer {
         }
     }
 
-    fn go_on_with(&mut self, key: u32, once: &Result<Option<Rc<Entries>>, Failure>) {
+    fn go_on_with(&mut self, key: u32, once: &Result<Option<Arc<Entries>>, Failure>) {
         let Some(operation) = self.operations.get_mut(key) else { return };
         if operation.wait == Wait::Map {
             operation.wait = Wait::Nothing;

@@ -1,6 +1,6 @@
 //! A request that is being served, and what its parts are doing.
 
-use std::{ops::Range, rc::Rc};
+use std::{ops::Range, sync::Arc};
 
 use protocol::{Entries, Extent, Failure, Flags, Op};
 use xseg::Held;
@@ -31,7 +31,7 @@ pub(crate) struct Operation {
     /// The first part that failed.
     pub(crate) failure: Option<Failure>,
     /// Entries that may be used for this operation alone.
-    pub(crate) once: Option<Rc<Entries>>,
+    pub(crate) once: Option<Arc<Entries>>,
 }
 
 /// What keeps an operation from sending more.

@@ -78,7 +78,7 @@ fn serve_port(
     let build = |effects| Composer::new(effects, config.blocker_port, config.mapper_port, cache_bytes);
     // A composer with a port missing serves some volumes and not others: better none.
     let _others = StopWithOne(stop);
-    Ok(peer::run(segment, common, PortNumber(port), reserve(common.nr_ops), stop, build)?)
+    Ok(peer::run_at_desk(segment, common, PortNumber(port), reserve(common.nr_ops), stop, build)?)
 }
 
 /// Stops all threads of the role when one ends, however it ends.

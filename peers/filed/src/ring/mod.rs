@@ -140,6 +140,11 @@ impl Ring {
         }
     }
 
+    /// Whether the kernel was not given all that was pushed.
+    pub(crate) fn has_unsubmitted(&mut self) -> bool {
+        !self.ring.submission().is_empty()
+    }
+
     /// Whether transfers were pushed that have not ended.
     pub(crate) fn has_transfers(&self) -> bool {
         self.pending > u32::from(self.is_futex_armed)

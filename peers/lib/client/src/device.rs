@@ -10,7 +10,7 @@ use std::{
 
 use peer::failure_of;
 use protocol::{ErrorKind, Failure, Flags, Message, Op, VolumeInfo, VolumeKind};
-use xseg::{Held, PortNumber, Received, Receiver, Reserve, Submitter};
+use xseg::{Held, PortNumber, Received, Receiver, Reserve, Sleeper, Submitter, Waker};
 
 use crate::{Client, Stack};
 
@@ -253,24 +253,26 @@ impl Completions {
     /// The next completion, or nothing when the deadline has passed.
     pub fn next(&mut self, deadline: Option<Instant>) -> Option<Completion> {
         loop {
-            match self.receiver.receive() {
-                Some(Received::Reply(held)) => {
-                    let result = failure_of(&held).map_or(Ok(()), Err);
-                    return Some(Completion { token: held.flow(), result, held });
-                }
-                // Nobody asks a device; whoever did is answered when this port is given up.
-                Some(Received::Request(stray)) => drop(stray),
-                None if deadline.is_some_and(|deadline| Instant::now() >= deadline) => return None,
-                None => {
-                    self.receiver.wait(deadline);
-                }
+            let completion = self.try_next();
+            if completion.is_some() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return completion;
             }
+            self.receiver.wait(deadline);
         }
     }
 
     /// A completion that is there already.
     pub fn try_next(&mut self) -> Option<Completion> {
-        self.next(Some(Instant::now()))
+        loop {
+            match self.receiver.receive()? {
+                Received::Reply(held) => {
+                    let result = failure_of(&held).map_or(Ok(()), Err);
+                    return Some(Completion { token: held.flow(), result, held });
+                }
+                // Nobody asks a device; whoever did is answered when this port is given up.
+                Received::Request(stray) => drop(stray),
+            }
+        }
     }
 
     /// What [`Io::Extents`] found.
@@ -293,9 +295,24 @@ impl Completions {
         self.freed.tell();
     }
 
-    /// Makes `next` return early, from another thread.
-    #[must_use]
-    pub fn waker(&self) -> xseg::Waker {
+    pub(crate) fn waker(&self) -> Waker {
         self.receiver.waker()
+    }
+
+    pub(crate) fn number(&self) -> PortNumber {
+        self.receiver.number()
+    }
+
+    pub(crate) fn sleeper(&self) -> Sleeper {
+        self.receiver.sleeper()
+    }
+
+    pub(crate) fn arm(&mut self) -> bool {
+        self.receiver.arm()
+    }
+
+    pub(crate) fn disarm(&mut self) {
+        // Whatever the waker was called for is found by looking.
+        let _is_woken = self.receiver.disarm();
     }
 }

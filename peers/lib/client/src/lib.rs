@@ -13,12 +13,14 @@ mod control;
 mod data;
 mod device;
 pub mod keeping;
+mod listener;
 mod settling;
 mod stack;
 
 pub use client::Client;
 pub use control::{Endpoint, serve_control};
 pub use device::{Completion, Completions, Device, DeviceInfo, Io, Sender};
+pub use listener::Listener;
 pub use protocol::Failure;
 pub use settling::await_the_dead;
 pub use stack::Stack;

@@ -3,7 +3,7 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Where a peer's loop takes time and random numbers from.
-pub trait Clock {
+pub trait Clock: Send {
     /// Nanoseconds since some fixed moment; never goes back.
     fn now_ns(&self) -> u64;
     /// Milliseconds since 1970, for people.

@@ -1,11 +1,19 @@
 //! The loop around a peer.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use protocol::{ErrorKind, Failure, Op};
 use xseg::{Held, PortNumber, Received, Reserve, Segment};
 
-use crate::{Clock, Common, Effects, Stop, SystemClock, measures::Measures, status};
+use crate::{
+    Clock, Common, Effects, Stop, SystemClock,
+    desk::{Clerk, Desk},
+    measures::Measures,
+    status,
+};
 
 /// A process on the segment, as a state machine. Never blocks, never reads a clock.
 pub trait Peer {
@@ -32,6 +40,9 @@ pub trait Peer {
     fn is_idle(&self) -> bool {
         true
     }
+
+    /// Forgets everything, as the end of its process would make it: what else holds itself alive is dropped.
+    fn forget(&mut self) {}
 }
 
 impl<P: Peer + ?Sized> Peer for Box<P> {
@@ -53,6 +64,10 @@ impl<P: Peer + ?Sized> Peer for Box<P> {
 
     fn is_idle(&self) -> bool {
         (**self).is_idle()
+    }
+
+    fn forget(&mut self) {
+        (**self).forget();
     }
 }
 
@@ -100,6 +115,28 @@ pub fn run<P: Peer>(
     run_with_clock(segment, common, port, reserve, stop, Box::new(SystemClock::default()), build)
 }
 
+/// As [`run`], but threads of this process that ask the peer serve it at once while its own thread sleeps: see [`Desk`].
+///
+/// # Errors
+/// If the port cannot be bound.
+pub fn run_at_desk<P: Peer + Send + 'static>(
+    segment: &Segment,
+    common: &Common,
+    number: PortNumber,
+    reserve: Reserve,
+    stop: &Stop,
+    build: impl FnOnce(Effects) -> P,
+) -> Result<(), Error> {
+    let clock = Box::new(SystemClock::default());
+    let stepper = Stepper::new(segment, common, number, reserve, clock, build)?;
+    let mut sleeper = stepper.effects.sleeper();
+    stop.register(stepper.effects.waker());
+    tracing::info!(role = common.role, port = number.0, "serving");
+    Desk::open(segment, number, stepper, stop).serve(&mut sleeper, Stepper::finish);
+    tracing::info!(role = common.role, port = number.0, "stopped");
+    Ok(())
+}
+
 /// As [`run`], with another clock.
 ///
 /// # Errors
@@ -145,7 +182,7 @@ fn serve<P: Peer>(mut stepper: Stepper<P>, common: &Common, stop: &Stop) {
 }
 
 /// A peer and what drives it, a step at a time: [`run`] does nothing else, and a simulation decides when.
-pub struct Stepper<P> {
+pub struct Stepper<P: Peer> {
     peer: P,
     effects: Effects,
     segment: Segment,
@@ -158,9 +195,9 @@ pub struct Stepper<P> {
 }
 
 #[cfg(feature = "simulation")]
-impl<P> Drop for Stepper<P> {
+impl<P: Peer> Drop for Stepper<P> {
     fn drop(&mut self) {
-        self.effects.end();
+        self.peer.forget();
     }
 }
 
@@ -236,8 +273,16 @@ impl<P: Peer> Stepper<P> {
 
     fn serve(&mut self, stop: &Stop) {
         while !stop.is_set() {
-            self.turn();
+            if !self.turn() {
+                self.sleep();
+                self.tick();
+            }
         }
+        self.finish();
+    }
+
+    /// Ends what is under way.
+    fn finish(&mut self) {
         self.stop();
         while !self.is_done() {
             // One at a time: the last reply must not be followed by a sleep.
@@ -247,18 +292,14 @@ impl<P: Peer> Stepper<P> {
         }
     }
 
-    /// Everything that is there, then sleep.
-    fn turn(&mut self) {
-        for _ in 0..BURST {
-            if !self.receive() {
-                self.sleep();
-                break;
-            }
-        }
+    /// What is there, a burst of it at most. Whether there may be more.
+    fn turn(&mut self) -> bool {
+        let count = (0..BURST).take_while(|_| self.receive()).count();
         if self.peer.turn() {
             self.serve_backlog();
         }
         self.tick();
+        count == BURST
     }
 
     /// One request or reply. While the peer stops, new requests stay for the next owner of the port.
@@ -277,9 +318,13 @@ impl<P: Peer> Stepper<P> {
         has_received
     }
 
-    /// Waits for something to do; after that is the time to look after what dead clients left.
     fn sleep(&mut self) {
         self.effects.wait(LONGEST_SLEEP);
+        self.look_after_the_dead();
+    }
+
+    /// Once a second, what dead clients left.
+    fn look_after_the_dead(&mut self) {
         let now_ns = self.effects.now_ns();
         if now_ns >= self.next_reap_ns {
             self.next_reap_ns = now_ns + REAP_INTERVAL_NS;
@@ -342,5 +387,28 @@ impl<P: Peer> Stepper<P> {
         });
         request.set_serviced(if result.is_ok() { u64::try_from(json.len()).unwrap_or(0) } else { 0 });
         self.effects.respond(request, result.as_ref().copied());
+    }
+}
+
+impl<P: Peer + Send> Clerk for Stepper<P> {
+    fn work(&mut self) -> bool {
+        self.effects.disarm();
+        self.turn()
+    }
+
+    fn leave(&mut self) -> bool {
+        self.effects.arm()
+    }
+
+    fn due_ns(&self) -> Option<u64> {
+        self.effects.wakes_at_ns()
+    }
+
+    fn sleeps_until(&self) -> Instant {
+        self.effects.sleeps_until(LONGEST_SLEEP)
+    }
+
+    fn slept(&mut self) {
+        self.look_after_the_dead();
     }
 }

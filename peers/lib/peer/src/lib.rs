@@ -10,6 +10,7 @@
 mod answer;
 mod clock;
 mod common;
+mod desk;
 mod effects;
 mod event_loop;
 pub mod latency;
@@ -24,6 +25,7 @@ pub mod tasks;
 pub use answer::{Answer, failure_of, fill_result};
 pub use clock::{Clock, SystemClock};
 pub use common::Common;
+pub use desk::{Clerk, Desk};
 pub use effects::Effects;
-pub use event_loop::{Error, Event, Peer, Stepper, run, run_with_clock, try_run};
+pub use event_loop::{Error, Event, Peer, Stepper, run, run_at_desk, run_with_clock, try_run};
 pub use stop::Stop;

@@ -67,28 +67,20 @@ impl Tasks {
     /// No tasks yet.
     #[must_use]
     pub fn new(effects: Effects) -> Tasks {
-        let tasks = Tasks(Rc::new(Inner {
+        Tasks(Rc::new(Inner {
             effects,
             tasks: RefCell::default(),
             next: RefCell::new(0),
             ready: Arc::default(),
             replies: RefCell::default(),
             starved: RefCell::default(),
-        }));
-        #[cfg(feature = "simulation")]
-        tasks.end_with_peer();
-        tasks
+        }))
     }
 
-    #[cfg(feature = "simulation")]
-    fn end_with_peer(&self) {
-        let inner = Rc::downgrade(&self.0);
-        self.0.effects.at_end(move || {
-            if let Some(inner) = inner.upgrade() {
-                drop(inner.tasks.take());
-                drop(inner.replies.take());
-            }
-        });
+    /// Ends all conversations where they are, as the end of the process would: they hold each other.
+    pub fn forget(&self) {
+        drop(self.0.tasks.take());
+        drop(self.0.replies.take());
     }
 
     /// What the peer can do.

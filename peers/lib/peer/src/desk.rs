@@ -1,0 +1,126 @@
+//! A place where a peer is served by its own thread or, while that sleeps, by another one of the process that asks it.
+//!
+//! A request to a peer whose thread sleeps costs two wake-ups: that thread's, and that of whoever waits for the reply.
+//! At a desk, whoever asks does the work at once instead, and the peer's thread goes on sleeping. Only one thread at a time is
+//! at the desk, so a peer has no need to know of it. docs/decisions/0030-served-by-who-asks.md says what that is worth.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use xseg::{PortNumber, Segment, Sleeper, StandIn};
+
+use crate::Stop;
+
+/// A peer with its port, for one thread after the other.
+pub trait Clerk: Send {
+    /// Does what there is to do, a bounded piece of it. Whether there may be more.
+    fn work(&mut self) -> bool;
+
+    /// Does what only the peer's own thread may do.
+    fn work_alone(&mut self) {}
+
+    /// Whether there is such work.
+    fn wants_owner(&mut self) -> bool {
+        false
+    }
+
+    /// Says in the inbox that nobody is here. False if there is something to do.
+    fn leave(&mut self) -> bool;
+
+    /// The moment at which the peer's own thread has to be here though nobody asks, in nanoseconds of the peer's clock.
+    fn due_ns(&self) -> Option<u64>;
+
+    /// That moment, a bounded time from now at most.
+    fn sleeps_until(&self) -> Instant;
+
+    /// The peer's own thread has slept.
+    fn slept(&mut self);
+}
+
+/// Pieces of work that a stand-in does before it leaves the rest to the peer's own thread: others may ask all the time.
+const PIECES_MAX: u32 = 4;
+
+/// Where a peer is served.
+pub struct Desk<C> {
+    seat: Mutex<Seat<C>>,
+    /// Somebody stood in since the peer's own thread looked last: then it is not worth its while to wait for requests.
+    is_helped: AtomicBool,
+    stop: Stop,
+}
+
+struct Seat<C> {
+    clerk: C,
+    /// When the peer's own thread is awake again, if it knows.
+    due_ns: Option<u64>,
+}
+
+impl<C: Clerk + 'static> Desk<C> {
+    /// Opens the desk of a port; threads of this process may stand in from now on.
+    pub fn open(segment: &Segment, port: PortNumber, clerk: C, stop: &Stop) -> Arc<Desk<C>> {
+        let seat = Mutex::new(Seat { clerk, due_ns: None });
+        let desk = Arc::new(Desk { seat, is_helped: AtomicBool::new(false), stop: stop.clone() });
+        let stand_in: Weak<Desk<C>> = Arc::downgrade(&desk);
+        segment.set_stand_in(port, stand_in);
+        desk
+    }
+
+    /// What the peer's own thread does until it shall stop; then `finish`, undisturbed.
+    pub fn serve(&self, sleeper: &mut Sleeper, finish: impl FnOnce(&mut C)) {
+        while !self.stop.is_set() {
+            let is_busy = self.sit().work();
+            let is_helped = self.is_helped.swap(false, Ordering::Relaxed);
+            if !is_busy && (is_helped || !sleeper.spin()) {
+                self.sleep(sleeper);
+            }
+        }
+        finish(&mut self.sit().clerk);
+    }
+
+    fn sleep(&self, sleeper: &Sleeper) {
+        let mut seat = self.sit();
+        if seat.clerk.leave() {
+            seat.due_ns = seat.clerk.due_ns();
+            let until = seat.clerk.sleeps_until();
+            drop(seat);
+            sleeper.sleep(until);
+            self.sit().clerk.slept();
+        }
+    }
+
+    fn sit(&self) -> MutexGuard<'_, Seat<C>> {
+        self.seat.lock().expect("who panicked over a peer's state leaves nothing to go on with")
+    }
+}
+
+impl<C: Clerk> StandIn for Desk<C> {
+    fn stand_in(&self) -> bool {
+        let Ok(mut seat) = self.seat.try_lock() else { return false };
+        self.is_helped.store(true, Ordering::Relaxed);
+        for _ in 0..PIECES_MAX {
+            if !seat.clerk.work() && seat.clerk.leave() {
+                // A call to stop may have been taken for one to work.
+                return !(seat.clerk.wants_owner() || seat.is_due_earlier() || self.stop.is_set());
+            }
+        }
+        false
+    }
+}
+
+impl<C: Clerk> Seat<C> {
+    /// What the peer's own thread does.
+    fn work(&mut self) -> bool {
+        let is_busy = self.clerk.work();
+        self.clerk.work_alone();
+        is_busy
+    }
+
+    /// Whether the peer's own thread would come too late.
+    fn is_due_earlier(&self) -> bool {
+        self.clerk.due_ns().is_some_and(|due| self.due_ns.is_none_or(|planned| due < planned))
+    }
+}
