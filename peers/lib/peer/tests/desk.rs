@@ -37,10 +37,7 @@ impl Peer for Clerk {
                 self.effects.wake_at(self.effects.now_ns() + 1_000_000);
                 self.effects.respond(request, Ok(()));
             }
-            (Event::Replied(reply), _) => {
-                self.effects.adopt();
-                self.effects.respond(reply, Ok(()));
-            }
+            (Event::Replied(reply), _) => self.effects.respond(reply, Ok(())),
             (Event::Tick, _) => drop(self.ticks.fetch_add(1, Ordering::Relaxed)),
             (Event::Stopping, _) => {}
         }
