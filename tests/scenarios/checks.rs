@@ -76,3 +76,24 @@ fn damage_is_told_with_its_exit_status() {
     stack.stop();
     assert_eq!(stack.archipelago(&["fsck"]).code(), Some(2));
 }
+
+#[test]
+fn a_damaged_lock_is_told_and_left_to_the_operator() {
+    let stack = TestStack::start();
+    fill(&stack);
+    let records = files(&stack, "maps", "0000").into_iter();
+    let record = &records.filter(|path| path.parent().unwrap().ends_with("%lvolume1")).max().unwrap();
+    std::fs::write(record, b"noise").unwrap();
+    let told = stack.archipelago(&["fsck", "--repair"]);
+    assert_eq!(told.code(), Some(1));
+    assert!(told.stdout().contains("lock-unreadable: volume1"), "{}", told.stdout());
+    assert!(told.stdout().contains("then `vlmc unlock -f volume1`"), "{}", told.stdout());
+    assert_eq!(std::fs::read(record).unwrap(), b"noise");
+    stack.vlmc(&["unlock", "-f", "volume1"]).done();
+    assert_eq!(stack.archipelago(&["fsck"]).code(), Some(0));
+    let mut bytes = [0; 4096];
+    let mut client = stack.client();
+    client.read("volume1", 0, &mut bytes).unwrap();
+    assert_eq!(bytes, [8; 4096]);
+    client.write("volume1", 0, &[9; 4096]).unwrap();
+}

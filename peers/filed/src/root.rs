@@ -1,8 +1,10 @@
 //! The directory of a store: opens, creates and renames below it, and knows which names are durable.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 
-use crate::fault::{Result, if_found};
+use crate::fault::{Fault, Result, if_found};
 use crate::layout::TEMP_DIRECTORY;
 use crate::lost::Lost;
 use crate::process::Identity;
@@ -22,6 +24,8 @@ pub(crate) struct Root {
     /// Directories whose own name is durable; at most `DURABLE_MAX`.
     durable: Mutex<HashSet<PathBuf>>,
     identity: Identity,
+    /// Linux tells FUSE file systems nothing of a sync of the whole.
+    hears_no_syncfs: bool,
     counts: Counts,
     lost: Lost,
 }
@@ -38,6 +42,8 @@ pub(crate) struct Counts {
 static NEXT_TEMP: AtomicU64 = AtomicU64::new(0);
 /// The 65,792 directories of the two hashed levels, and as many of locks and long names.
 const DURABLE_MAX: usize = 2 * 65_792;
+/// What `statfs` calls a FUSE file system: linux/magic.h.
+const FUSE_SUPER_MAGIC: rustix::fs::FsWord = 0x6573_5546;
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o770);
 const FILE_MODE: Mode = Mode::from_raw_mode(0o660);
 
@@ -53,11 +59,13 @@ impl Root {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty())?;
+        let hears_no_syncfs = rustix::fs::fstatfs(&directory)?.f_type == FUSE_SUPER_MAGIC;
         let root = Self {
             path: path.to_owned(),
             directory,
             durable: Mutex::default(),
             identity: Identity::own(),
+            hears_no_syncfs,
             counts: Counts::default(),
             lost: Lost::default(),
         };
@@ -173,11 +181,36 @@ impl Root {
         Ok(rustix::fs::fdatasync(file)?)
     }
 
-    /// Everything that was written below this directory, on the whole filesystem.
+    /// Everything that was written below this directory.
     pub(crate) fn sync_all(&self) -> Result<()> {
         self.lost.check_all()?;
         self.counts.stores.fetch_add(1, Ordering::Relaxed);
-        Ok(rustix::fs::syncfs(&self.directory).inspect_err(|_| self.lost.add_all())?)
+        let synced = if self.hears_no_syncfs {
+            self.sync_below(Path::new(""))
+        } else {
+            rustix::fs::syncfs(&self.directory).map_err(Fault::from)
+        };
+        synced.inspect_err(|_| self.lost.add_all())
+    }
+
+    /// Each file and directory by itself; what goes meanwhile is nobody's any more.
+    fn sync_below(&self, directory: &Path) -> Result<()> {
+        for (name, found) in self.entries(directory)? {
+            let path = directory.join(OsStr::from_bytes(&name));
+            match found {
+                FileType::Directory => self.sync_below(&path)?,
+                FileType::RegularFile | FileType::Unknown => {
+                    if let Some(file) = if_found(self.open_file(&path, OFlags::RDONLY))? {
+                        self.sync_file(&file)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        match if_found(self.open_directory(directory))? {
+            Some(opened) => Ok(rustix::fs::fsync(&opened)?),
+            None => Ok(()),
+        }
     }
 
     /// As `sync_name`; if that fails, the object there counts as lost.

@@ -30,7 +30,7 @@ const STEP_WORK: u32 = if cfg!(test) { 3 } else { 16 };
 /// Most nodes remembered as whole, so that what snapshots share is looked at once: 24 bytes each.
 const WHOLE_MAX: usize = 1 << 20;
 /// How often a volume whose root was replaced meanwhile is begun again. What was seen to be whole is passed over.
-const ATTEMPTS_MAX: u32 = 1000;
+const ATTEMPTS_MAX: u32 = if cfg!(test) { 10 } else { 1000 };
 /// Most checks that are kept between their steps; beyond, the one that was not asked for longest begins its volume again.
 const KEPT_MAX: usize = 4;
 /// Bytes of the number that resume points begin with.

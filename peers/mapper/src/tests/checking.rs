@@ -200,6 +200,37 @@ fn roots_locks_names_and_tables_that_cannot_be_read_are_found() {
 }
 
 #[test]
+fn a_name_that_is_nobodys_is_told() {
+    let rig = Rig::new();
+    rig.world.put_map("archip_", b"noise");
+    let found = check(&mut rig.client(), "*", true);
+    assert_eq!(kinds(&found), ["name-unknown"]);
+    assert_eq!((found[0].severity, found[0].is_mended), (Severity::Warning, false));
+}
+
+#[test]
+fn a_damaged_volume_that_never_stands_still_is_told_as_not_checked() {
+    let rig = Rig::new();
+    let mut caller = rig.client();
+    family(&mut caller);
+    let roots = ["volume", "snapshot"].map(|name| rig.world.map(name).unwrap());
+    // The second leaf of both, so that its lack is seen a step after the root.
+    let leaf = nodes(&rig).into_iter().find(|node| node.ends_with(".00.0000000000000001")).unwrap();
+    rig.world.remove_map(&leaf);
+    let (mut resume, mut found) = (Vec::new(), Vec::new());
+    for round in 0..100 {
+        rig.world.put_map("volume", &roots[round % 2]);
+        let step = caller.client.check("volume", &resume, false).unwrap();
+        found.extend(step.findings);
+        match step.resume {
+            Some(next) => resume = next,
+            None => break,
+        }
+    }
+    assert_eq!(kinds(&found), ["not-checked"]);
+}
+
+#[test]
 fn a_reservation_that_is_gone_is_put_back() {
     let rig = Rig::new();
     let mut caller = rig.client();
