@@ -40,7 +40,16 @@ pub(crate) fn prepare(config: &Config, claim: Option<u32>) -> std::result::Resul
             .map_err(|fault| failed("archip_dir with direct = true", &config.archip_dir, fault))?;
     }
     let verifies = config.verify == Verify::Read;
-    let opening = Opening { is_direct: config.direct, has_legacy, is_shared: config.shared, claim, verifies };
+    let keeps_writes =
+        root.keeps_writes_on_this_host().map_err(|fault| failed("archip_dir", &config.archip_dir, fault))?;
+    let opening = Opening {
+        is_direct: config.direct,
+        has_legacy,
+        is_shared: config.shared,
+        is_write_through: config.shared && keeps_writes,
+        claim,
+        verifies,
+    };
     Ok(Objects {
         root,
         opening,
