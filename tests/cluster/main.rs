@@ -5,6 +5,7 @@
 mod conformance;
 mod locks;
 mod original;
+mod outage;
 mod rights;
 mod stacks;
 mod trouble;
