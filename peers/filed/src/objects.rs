@@ -15,6 +15,7 @@ use crate::hash::hash;
 use crate::layout::object_path;
 use crate::list::scan;
 use crate::locks::Locks;
+use crate::nodes::Entry;
 use crate::ring::Region;
 use crate::root::{Root, Temp};
 use crate::scrub::{Scrubber, forget_sums};
@@ -29,6 +30,8 @@ pub(crate) struct Objects {
     pub(crate) copier: Copier,
     pub(crate) lister: Lister,
     pub(crate) scrubber: Scrubber,
+    /// This stack among those that use the locks.
+    pub(crate) entry: Entry,
     /// Whether another store keeps the locks.
     pub(crate) has_foreign_locks: bool,
     /// Set when long work shall end early because the process ends.
@@ -91,6 +94,7 @@ impl Objects {
             | StoreOperation::Flush
             | StoreOperation::List { .. }
             | StoreOperation::LockInfo
+            | StoreOperation::Nodes
             | StoreOperation::Scrub { .. } => return Err(ErrorKind::Unsupported.into()),
         }
         Ok(StoreReply::Done)
@@ -109,7 +113,10 @@ impl Objects {
                 self.write_exclusive((name, fence), *offset, region, *is_durable, is_second)?;
             }
             StoreOperation::Write { .. } => self.replace((name, fence), region)?,
-            StoreOperation::Acquire { .. } | StoreOperation::Release { .. } | StoreOperation::LockInfo
+            StoreOperation::Acquire { .. }
+            | StoreOperation::Release { .. }
+            | StoreOperation::LockInfo
+            | StoreOperation::Nodes
                 if self.has_foreign_locks =>
             {
                 return Err(ErrorKind::Unsupported.into());
@@ -119,6 +126,7 @@ impl Objects {
             }
             StoreOperation::Release { owner, force } => self.locks.release(name, owner, *force, is_second)?,
             StoreOperation::LockInfo => return Ok(StoreReply::Lock(self.locks.info(name)?)),
+            StoreOperation::Nodes => return Ok(StoreReply::Nodes(self.entry.list(self.locks.root())?)),
             StoreOperation::Flush => self.root.sync_all()?,
             StoreOperation::List { prefix, after, max_bytes } => {
                 let wanted = (prefix.as_slice(), after.as_slice(), *max_bytes);
@@ -411,7 +419,7 @@ mod tests {
     #[test]
     fn what_makes_a_whole_object_looks_at_its_lock_when_only_the_name_is_left() {
         let directory = tempfile::tempdir().unwrap();
-        let objects = prepare(&Config::new(directory.path()), None).unwrap();
+        let objects = prepare(&Config::new(directory.path()), None, None).unwrap();
         let [lock, kept, new] = ["lock", "kept", "new"].map(|name| ObjectName::new(name).unwrap());
         let exclusive = StoreOperation::Write { offset: 0, mode: WriteMode::Exclusive, is_durable: true };
         let ask = |object, operation: &StoreOperation, fence| {

@@ -10,6 +10,7 @@ use crate::{
     cache::Cache,
     completing::Wakeup,
     flow::Next,
+    lost::Lost,
     operation::{Errand, NextStage, Operation, Scanning, Stage, Step, Wait},
     partial::{BlockKey, Partial},
     slab::Slab,
@@ -51,6 +52,7 @@ pub(crate) struct Composer {
     /// Ticks without a request.
     pub(crate) quiet_ticks: u32,
     pub(crate) is_stopping: bool,
+    lost: Lost,
 }
 
 /// Where a request goes.
@@ -128,6 +130,8 @@ impl Peer for Composer {
             "requests_under_way": self.sent,
             "mapper_calls": self.call_count,
             "partial_blocks": self.partials.len(),
+            "volumes_lost": self.lost.count(),
+            "lost": self.lost.told(),
         })
     }
 }
@@ -153,6 +157,7 @@ impl Composer {
             accepted: 0,
             quiet_ticks: 0,
             is_stopping: false,
+            lost: Lost::default(),
         }
     }
 
@@ -419,6 +424,10 @@ impl Composer {
         let Some(mut operation) = self.operations.remove(key) else { return };
         let volume = operation.volume;
         self.settle(&operation);
+        if let Some(volume) = self.volumes.get(volume) {
+            let (failure, effects) = (operation.failure.as_ref(), &self.effects);
+            self.lost.note(&volume.name, operation.op, failure, || effects.unix_ms());
+        }
         if let Some(mut request) = operation.request.take() {
             let is_passed = matches!(operation.stage, Stage::Passing { .. });
             if operation.failure.is_none() && !is_passed && operation.op != Op::Extents {

@@ -20,6 +20,7 @@ mod dirty;
 mod filling;
 mod flow;
 mod flushing;
+mod lost;
 mod map_calls;
 mod moving;
 mod object;
