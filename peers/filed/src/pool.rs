@@ -107,7 +107,6 @@ impl Work {
                 | StoreOperation::Hash
                 | StoreOperation::List { .. }
                 | StoreOperation::Flush
-                | StoreOperation::Nodes
                 | StoreOperation::Scrub { .. }
         )
     }

@@ -58,7 +58,6 @@ mod tests;
 mod tree_walk;
 mod turn;
 mod volumes;
-mod waiting;
 
 pub use config::{Config, ConfigError};
 

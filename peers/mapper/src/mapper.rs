@@ -14,7 +14,6 @@ use xseg::PortNumber;
 
 use crate::{
     config::Config, parallel::Signal, serve::serve, service::Service, store_calls::Stores, volumes::Volumes,
-    waiting::Waiting,
 };
 
 /// How long a mapper takes to write back and close its maps before it leaves them to the next one.
@@ -40,7 +39,6 @@ impl Mapper {
             tasks,
             volumes: Volumes::new(config.map_cache_bytes),
             boot,
-            waiting: Waiting::default(),
             breath: RefCell::default(),
             collecting: Gate::default(),
             collections: RefCell::default(),
@@ -95,8 +93,6 @@ impl Peer for Mapper {
             "open_maps": open_maps,
             "locks_held": self.service.volumes.lock_count(),
             "loaded_nodes": loaded_nodes,
-            "writers_waiting": self.service.waiting.count(),
-            "waiting": self.service.waiting.told(),
             "collected_objects": collected_objects,
             "collected_bytes": collected_bytes,
         })

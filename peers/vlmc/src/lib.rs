@@ -12,6 +12,7 @@
 
 #![deny(missing_docs)]
 
+mod asking;
 mod cache;
 mod completing;
 mod composer;
@@ -20,7 +21,6 @@ mod dirty;
 mod filling;
 mod flow;
 mod flushing;
-mod lost;
 mod map_calls;
 mod moving;
 mod object;

@@ -14,7 +14,6 @@ mod data;
 mod device;
 pub mod keeping;
 mod listener;
-mod nodes;
 mod settling;
 mod stack;
 

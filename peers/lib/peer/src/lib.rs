@@ -16,7 +16,6 @@ mod event_loop;
 pub mod latency;
 pub mod logging;
 pub mod measures;
-pub mod node;
 pub mod slots;
 pub mod status;
 mod stop;

@@ -41,12 +41,11 @@ pub enum Op {
     Attached = 33,
     Scrub = 34,
     Check = 35,
-    Nodes = 36,
 }
 
 impl Op {
     /// Every operation, in the order of its number.
-    pub const ALL: [Op; 37] = [
+    pub const ALL: [Op; 36] = [
         Op::Ping,
         Op::Read,
         Op::Write,
@@ -83,7 +82,6 @@ impl Op {
         Op::Attached,
         Op::Scrub,
         Op::Check,
-        Op::Nodes,
     ];
 
     /// The operation with this number, if there is one.
@@ -135,7 +133,6 @@ impl Op {
             Op::Attached => "attached",
             Op::Scrub => "scrub",
             Op::Check => "check",
-            Op::Nodes => "nodes",
         }
     }
 }
@@ -150,6 +147,6 @@ mod tests {
             assert_eq!(usize::from(op.number()), position, "{}", op.name());
             assert_eq!(Op::from_number(op.number()), Some(*op));
         }
-        assert_eq!(Op::from_number(37), None);
+        assert_eq!(Op::from_number(36), None);
     }
 }

@@ -124,8 +124,6 @@ pub enum Action {
     List,
     /// Asking who holds a lock.
     LockInfo,
-    /// Asking who uses the store.
-    Nodes,
     /// Comparing what is at rest with its checksums.
     Scrub,
 }
@@ -149,7 +147,6 @@ impl fmt::Display for Action {
             Self::WriteZeroes => "write zeroes to",
             Self::List => "list from",
             Self::LockInfo => "look at lock of",
-            Self::Nodes => "list nodes for",
             Self::Scrub => "scrub from",
         })
     }

@@ -1,6 +1,6 @@
 //! What a store is asked, and what it answers.
 
-use crate::{Action, Node, ObjectName};
+use crate::{Action, ObjectName};
 
 /// One operation on one object or lock. The bytes of reads, writes and lists travel beside it, in a buffer of the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,8 +121,6 @@ pub enum StoreOperation {
     },
     /// Who holds the lock.
     LockInfo,
-    /// Who uses the store.
-    Nodes,
     /// One step of a scrub: compares objects with their checksums, and makes those that are missing.
     Scrub {
         /// Begin anew instead of going on where the last step of anybody ended.
@@ -158,8 +156,6 @@ pub enum StoreReply {
     Lock(LockState),
     /// Names of objects.
     Names(Page),
-    /// Who uses the store, in order of their names.
-    Nodes(Vec<Node>),
     /// How far a scrub is.
     Scrubbed(Box<ScrubState>),
 }
@@ -271,7 +267,6 @@ impl StoreRequest {
             | StoreOperation::Flush
             | StoreOperation::List { .. }
             | StoreOperation::LockInfo
-            | StoreOperation::Nodes
             | StoreOperation::Scrub { .. } => true,
         }
     }
@@ -315,7 +310,6 @@ impl StoreOperation {
             Self::WriteZeroes { .. } => Action::WriteZeroes,
             Self::List { .. } => Action::List,
             Self::LockInfo => Action::LockInfo,
-            Self::Nodes => Action::Nodes,
             Self::Scrub { .. } => Action::Scrub,
         }
     }
