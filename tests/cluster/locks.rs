@@ -18,10 +18,7 @@ pub(crate) struct Supervised(pub(crate) TestStack);
 
 impl Supervised {
     pub(crate) fn start(ceph: &Ceph, blocks: Place<'_>, maps: Place<'_>) -> Supervised {
-        Supervised::run(prepared(ceph, blocks, maps))
-    }
-
-    pub(crate) fn run(stack: TestStack) -> Supervised {
+        let stack = prepared(ceph, blocks, maps);
         stack.archipelago(&["start"]).done();
         Supervised(stack)
     }

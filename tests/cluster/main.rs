@@ -4,9 +4,7 @@
 
 mod conformance;
 mod locks;
-mod nodes;
 mod original;
-mod outage;
 mod rights;
 mod stacks;
 mod trouble;

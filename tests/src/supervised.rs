@@ -31,15 +31,7 @@ impl Supervised {
     /// If it does not come up.
     #[must_use]
     pub fn start() -> Supervised {
-        Supervised::start_as(TestStack::prepared(&[], |configuration| configuration))
-    }
-
-    /// Starts what nobody runs yet.
-    ///
-    /// # Panics
-    /// If it does not come up.
-    #[must_use]
-    pub fn start_as(stack: TestStack) -> Supervised {
+        let stack = TestStack::prepared(&[], |configuration| configuration);
         stack.archipelago(&["start"]).done();
         Supervised(stack)
     }

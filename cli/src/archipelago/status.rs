@@ -8,7 +8,6 @@ use peer::status::Status;
 use serde::Serialize;
 use xseg::Segment;
 
-use super::alarms::{Alarm, alarms};
 use crate::{
     arguments::Output,
     config::Configuration,
@@ -55,7 +54,6 @@ struct Report {
     is_changed: bool,
     ok: bool,
     roles: Vec<Line>,
-    alarms: Vec<Alarm>,
 }
 
 /// Prints how the roles are; the exit status is 1 if one of them, or who looks after them, is down.
@@ -89,7 +87,6 @@ pub(super) fn run(
         is_foreground: supervised.is_some_and(|stack| stack.is_foreground),
         is_changed: supervised.is_some_and(|stack| stack.is_changed),
         ok,
-        alarms: alarms(roles.iter().map(|line| (line.role.as_str(), &line.details))),
         roles,
     };
     if output.json {
@@ -291,9 +288,6 @@ fn render(report: &Report) -> String {
         if let Some(end) = &line.last_end {
             text.push_str(&format!("{}: {}\n", line.role, output::printable(end)));
         }
-    }
-    for alarm in &report.alarms {
-        text.push_str(&format!("{}\n", alarm.text()));
     }
     text
 }

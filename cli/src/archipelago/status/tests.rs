@@ -29,7 +29,6 @@ fn report(roles: Vec<Line>, supervisor: Option<u32>) -> Report {
         is_foreground: false,
         is_changed: false,
         ok: false,
-        alarms: Vec::new(),
         roles,
     }
 }
