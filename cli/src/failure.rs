@@ -67,8 +67,8 @@ impl Failed {
 fn hint_for(kind: ErrorKind) -> Option<&'static str> {
     match kind {
         ErrorKind::NotFound => Some("`vlmc list` shows what there is"),
-        ErrorKind::Busy => Some("`vlmc info` shows who holds a volume, `vlmc showmapped` what is in use"),
-        ErrorKind::NotOwner => Some("`vlmc info` shows who holds the lock; `vlmc unlock -f` breaks it"),
+        ErrorKind::Busy => Some("`vlmc locks` shows who holds a volume, `vlmc showmapped` what is in use"),
+        ErrorKind::NotOwner => Some("`vlmc locks` shows who holds the lock; `vlmc unlock -f` breaks it"),
         ErrorKind::Unavailable => {
             Some("`archipelago status` shows what runs; the reason is in the roles' logs")
         }

@@ -18,7 +18,10 @@ pub(crate) struct Supervised(pub(crate) TestStack);
 
 impl Supervised {
     pub(crate) fn start(ceph: &Ceph, blocks: Place<'_>, maps: Place<'_>) -> Supervised {
-        let stack = prepared(ceph, blocks, maps);
+        Supervised::run(prepared(ceph, blocks, maps))
+    }
+
+    pub(crate) fn run(stack: TestStack) -> Supervised {
         stack.archipelago(&["start"]).done();
         Supervised(stack)
     }

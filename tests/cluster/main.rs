@@ -4,7 +4,9 @@
 
 mod conformance;
 mod locks;
+mod nodes;
 mod original;
+mod outage;
 mod rights;
 mod stacks;
 mod trouble;

@@ -20,14 +20,14 @@ const MIB: u64 = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(200);
 
-fn load(stack: &TestStack, seconds: &str) -> Child {
+pub(crate) fn load(stack: &TestStack, seconds: &str) -> Child {
     let words =
         ["bench", "volume1", "--verify", "--write-percent", "50", "--depth", "8", "--json", "--seconds"];
     let mut command = stack.command("archipelago", &[&words[..], &[seconds]].concat());
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn assert_good(load: Child) {
+pub(crate) fn assert_good(load: Child) {
     let output = load.wait_with_output().unwrap();
     let told = [output.stdout, output.stderr].concat();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&told));

@@ -150,7 +150,8 @@ fn space_comes_back_after_a_collection() {
     assert!(before >= 32 << 20, "{before} bytes");
     let would = stack.archipelago(&["gc", "--dry-run"]).done();
     assert_eq!(used_bytes(&stack.path("blocks")), before, "{would}");
-    stack.archipelago(&["gc"]).done();
+    let told = stack.archipelago(&["gc"]).done();
+    assert!(told.contains("free space: "), "{told}");
     let after = used_bytes(&stack.path("blocks"));
     assert!(after < 1 << 20, "{before} bytes before, {after} after");
 }

@@ -146,6 +146,9 @@ fn a_damaged_lock_is_named_once_and_broken_by_force() {
     let record = std::fs::read_dir(file_named(&stack.path("maps"), "%lvolume1")).unwrap();
     let newest = record.map(|entry| entry.unwrap().path()).max().unwrap();
     std::fs::write(newest, b"this was a lock").unwrap();
+    for arguments in [&["locks"][..], &["list"]] {
+        assert!(stack.vlmc(arguments).done().contains("a damaged record"));
+    }
     let told = stack.vlmc(&["unlock", "volume1"]).refused();
     assert!(told.contains("record of its lock is damaged"), "{told}");
     stack.vlmc(&["unlock", "-f", "volume1"]).done();

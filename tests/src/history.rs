@@ -41,8 +41,6 @@ pub enum Action {
     Close,
     /// The host breaks another's.
     Break,
-    /// The host wants the lock, and is told that another has it.
-    Told,
 }
 
 /// What came of it.
@@ -54,6 +52,16 @@ pub enum End {
     Failed(Moment),
     /// Nobody knows.
     Never,
+}
+
+/// When a host hears that its lock was broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum News {
+    /// Before anybody else gets the lock.
+    #[default]
+    AtOnce,
+    /// When it wants to change something.
+    Late,
 }
 
 /// One request.
@@ -72,16 +80,23 @@ pub struct Operation {
 /// Everything that was asked, by all clients of all hosts.
 pub struct History {
     origin: Instant,
+    news: News,
     operations: Mutex<Vec<Operation>>,
 }
 
 impl Default for History {
     fn default() -> History {
-        History { origin: Instant::now(), operations: Mutex::default() }
+        History::new(News::default())
     }
 }
 
 impl History {
+    /// An empty one, of hosts that hear of broken locks then.
+    #[must_use]
+    pub fn new(news: News) -> History {
+        History { origin: Instant::now(), news, operations: Mutex::default() }
+    }
+
     /// How long the history has lasted.
     #[must_use]
     pub fn now(&self) -> Moment {
@@ -102,7 +117,7 @@ impl History {
         (0..registers).try_for_each(|register| {
             let of_register: Vec<Operation> =
                 operations.iter().filter(|operation| operation.is_of(register)).copied().collect();
-            search::search(&of_register).map_err(|why| format!("register {register}: {why}"))
+            search::search(&of_register, self.news).map_err(|why| format!("register {register}: {why}"))
         })
     }
 }
@@ -129,7 +144,7 @@ impl Operation {
     fn is_of(&self, register: usize) -> bool {
         match self.action {
             Action::Write(it, _) | Action::Flush(it, _) | Action::Read(it, _) => it == register,
-            Action::Open | Action::Close | Action::Break | Action::Told => true,
+            Action::Open | Action::Close | Action::Break => true,
         }
     }
 

@@ -31,7 +31,15 @@ impl Supervised {
     /// If it does not come up.
     #[must_use]
     pub fn start() -> Supervised {
-        let stack = TestStack::prepared(&[], |configuration| configuration);
+        Supervised::start_as(TestStack::prepared(&[], |configuration| configuration))
+    }
+
+    /// Starts what nobody runs yet.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    #[must_use]
+    pub fn start_as(stack: TestStack) -> Supervised {
         stack.archipelago(&["start"]).done();
         Supervised(stack)
     }

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     Dice, Host,
-    history::{History, Witness},
+    history::{History, News, Witness},
 };
 
 /// Where the registers are: neighbours, in blocks of their own, across a long way. No two of them meet in a piece.
@@ -72,10 +72,10 @@ impl<'a> Trial<'a> {
     /// # Panics
     /// If that fails.
     #[must_use]
-    pub fn new(hosts: &'a [Host], volume: &'a str) -> Trial<'a> {
+    pub fn new(hosts: &'a [Host], volume: &'a str, news: News) -> Trial<'a> {
         hosts[0].client().create(volume, Some(SIZE), None, None).unwrap();
-        let (history, serial, is_over) = Default::default();
-        Trial { hosts, volume, history, serial, is_over }
+        let (serial, is_over) = Default::default();
+        Trial { hosts, volume, history: History::new(news), serial, is_over }
     }
 
     /// Makes trouble for so long, lets every host have the volume once more, and looks at what was told.
@@ -164,8 +164,6 @@ impl<'a> Trial<'a> {
                 let _taken = client.snapshot(self.volume, &format!("snapshot-{serial}"));
             }
         }
-        // If it was the owner it may not know that it is no more, and read what is old.
-        self.witness(victim).open();
     }
 
     /// Takes the lock from whoever has it, and sometimes keeps it; then the volume is used for a while.

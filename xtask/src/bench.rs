@@ -5,7 +5,6 @@
 
 mod fio;
 pub(crate) mod goals;
-mod hand_over;
 mod ipc;
 mod maps;
 mod original;
@@ -21,7 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::process::{End, cargo, shown, target, watch};
+use crate::process::{self, End, cargo, shown, target, watch};
 use crate::setup::{self, Task};
 use stack::Stack;
 
@@ -57,13 +56,18 @@ pub(crate) fn run(effort: Effort) -> Result<()> {
     maps::measure(&stack, effort)
 }
 
-/// Measures stores in RADOS alone, and prints tables.
-pub(crate) fn run_rados(effort: Effort) -> Result<()> {
+/// Measures stores in RADOS alone, prints a table, and writes it into its page if that is wanted.
+pub(crate) fn run_rados(effort: Effort, is_written: bool) -> Result<()> {
     setup::prepare(Task::Bench);
+    if process::find("ceph-osd").is_none() {
+        println!("skipped: stores in RADOS: missing tool: ceph-osd");
+        return Ok(());
+    }
     let programs = build()?;
     let folder = Folder::new()?;
-    println!("\nMedians of {} rounds of {} s, on {}", effort.rounds, effort.seconds, machine());
-    rados::measure(&programs, &folder.0, effort)
+    let mut board = goals::Board::default();
+    rados::measure(&mut board, &programs, &folder.0, effort)?;
+    goals::show(&board, effort, is_written.then_some("--rados"))
 }
 
 fn build() -> Result<PathBuf> {

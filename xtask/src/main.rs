@@ -41,7 +41,7 @@ usage: cargo xtask TASK
   bench [--direct] [--rounds N] [--seconds N]
         figures, beside those of others in the same run
         --direct  everybody past the page cache; without it, everybody through it
-  bench --rados [--rounds N] [--seconds N]
+  bench --rados [--write] [--rounds N] [--seconds N]
         stores in RADOS alone, beside rados bench and RBD on a cluster in memory
   bench --goals [--write] [--rounds N] [--seconds N]
         every goal as a ratio, at least five rounds of each; takes about half an hour
@@ -133,8 +133,11 @@ fn bench(mut words: &[&str]) -> Result<bool> {
                 effort.rounds = effort.rounds.max(bench::goals::ROUNDS);
                 return bench::goals::run(effort, is_written).map(|()| true);
             }
-            [] if is_written => bail!(Misused("--write needs --goals".into())),
-            [] if is_rados => return bench::run_rados(effort).map(|()| true),
+            [] if is_rados => {
+                effort.rounds = effort.rounds.max(bench::goals::ROUNDS);
+                return bench::run_rados(effort, is_written).map(|()| true);
+            }
+            [] if is_written => bail!(Misused("--write needs --goals or --rados".into())),
             [] => return bench::run(effort).map(|()| true),
             ["--rados", rest @ ..] => {
                 is_rados = true;

@@ -25,8 +25,9 @@ pub(crate) enum Selection {
 /// Time for one run, what it builds included.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 /// Test programs that are slow as a whole: real file systems, Ganeti and other people's programs, disks that fail, processes that
-/// die.
-const SLOW_PROGRAMS: &[&str] = &["real", "crash", "deaths", "ganeti", CLUSTERS[0], CLUSTERS[1], KILLS];
+/// die, hosts that share a directory.
+const SLOW_PROGRAMS: &[&str] =
+    &["real", "crash", "deaths", "ganeti", "shared", CLUSTERS[0], CLUSTERS[1], KILLS];
 /// Those that start Ceph clusters: for one host, and for several.
 const CLUSTERS: [&str; 2] = ["cluster", "hosts"];
 /// The one that kills processes: at every step when the segment is built to name its steps.

@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Fsck(Fsck),
     /// Measure a volume, a store or a role from inside the segment, and verify what it holds
     Bench(Bench),
+    /// Show who this node is, or which nodes use the same store, or take everything from one that is gone
+    Node(Nodes),
     /// Print what the stack measured, in the text format that Prometheus reads
     Metrics,
     /// Show what the stack does at this moment: roles, volumes, ports
@@ -135,6 +137,35 @@ pub(crate) struct Fsck {
     pub(crate) repair: bool,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+/// `archipelago node`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Nodes {
+    #[command(subcommand)]
+    pub(crate) command: Option<OneOfNode>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// What is done about nodes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum OneOfNode {
+    /// List the nodes that use the same store, and whether they answer
+    List(Output),
+    /// Break every lock of another node; what it writes afterwards is refused
+    Fence(Fence),
+}
+
+/// `archipelago node fence`
+#[derive(Debug, Args)]
+pub(crate) struct Fence {
+    /// The node, as `archipelago node list` shows it
+    pub(crate) node: String,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) force: bool,
 }
 
 /// `archipelago scrub`
@@ -224,6 +255,10 @@ mod tests {
             "archipelago gc --dry-run",
             "archipelago fsck",
             "archipelago fsck volume1 volume2 --repair --json",
+            "archipelago node",
+            "archipelago node --json",
+            "archipelago node list --json",
+            "archipelago node fence n2 -f",
             "archipelago metrics",
             "archipelago top --once -i 0.5",
             "archipelago scrub --role blockerb --rate 100MiB --restart --json",

@@ -19,6 +19,9 @@ struct Sum {
     removed: u64,
     removed_bytes: u64,
     dry_run: bool,
+    /// Bytes that were free below the blocks before; none where their store cannot tell.
+    free_bytes_before: Option<u64>,
+    free_bytes_after: Option<u64>,
     /// Why blocks of the original were left alone, if they were.
     spared: Option<String>,
 }
@@ -34,7 +37,8 @@ pub(super) fn run(configuration: &Configuration, wanted: &Gc) -> anyhow::Result<
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
         progress.set_style(style);
     }
-    let mut sum = Sum { dry_run: wanted.dry_run, ..Sum::default() };
+    let free_bytes_before = free_bytes(&mut client, stack.blocker_blocks);
+    let mut sum = Sum { dry_run: wanted.dry_run, free_bytes_before, ..Sum::default() };
     let (mut resume, mut steps_here) = (Vec::new(), 0_u32);
     loop {
         let step = client.collect(&resume, wanted.dry_run).map_err(failed)?;
@@ -57,18 +61,32 @@ pub(super) fn run(configuration: &Configuration, wanted: &Gc) -> anyhow::Result<
         }
     }
     progress.finish_and_clear();
+    sum.free_bytes_after = free_bytes(&mut client, stack.blocker_blocks);
     if wanted.output.json {
-        output::print_json(&sum)?
+        output::print_json(&sum)?;
     } else {
-        output::print(&format!("{}\n", sum.line()))?;
-        if let Some(reason) = &sum.spared {
-            output::print(&format!("blocks of the original are left alone: {reason}\n"))?
-        }
+        output::print(&sum.text())?;
     }
     Ok(())
 }
 
+/// What a store's status tells of its space.
+fn free_bytes(client: &mut Client, store: u32) -> Option<u64> {
+    client.ping(store).ok()?.details["free_bytes"].as_u64()
+}
+
 impl Sum {
+    fn text(&self) -> String {
+        let mut text = format!("{}\n", self.line());
+        if let (Some(before), Some(after)) = (self.free_bytes_before, self.free_bytes_after) {
+            text += &format!("free space: {} before, {} after\n", size::human(before), size::human(after));
+        }
+        if let Some(reason) = &self.spared {
+            text += &format!("blocks of the original are left alone: {reason}\n");
+        }
+        text
+    }
+
     fn line(&self) -> String {
         let verb = if self.dry_run { "would be removed" } else { "removed" };
         format!("{} objects seen, {} {verb} ({})", self.seen, self.removed, size::human(self.removed_bytes))

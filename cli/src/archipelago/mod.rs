@@ -1,5 +1,6 @@
 //! `archipelago`: starts, stops and looks after a stack.
 
+mod alarms;
 pub(crate) mod arguments;
 mod bench;
 mod collect;
@@ -7,6 +8,7 @@ mod configure;
 mod fsck;
 mod lifecycle;
 mod measure;
+mod node;
 mod scrub;
 mod status;
 mod top;
@@ -50,6 +52,7 @@ fn run(typed: Archipelago) -> anyhow::Result<ExitCode> {
         Command::Fsck(wanted) => Ok(fsck::run(file, &wanted)),
         Command::Scrub(wanted) => Ok(scrub::run(file, &wanted)),
         Command::Gc(gc) => collect::run(&load(file)?, &gc).map(done),
+        Command::Node(nodes) => node::run(&load(file)?, &nodes).map(done),
         Command::Metrics => measure::run(&load(file)?).map(done),
         Command::Top(top) => top::run(&load(file)?, &top),
         Command::Config(arguments::Config::Init(init)) => configure::init(&init).map(done),

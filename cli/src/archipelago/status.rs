@@ -8,6 +8,7 @@ use peer::status::Status;
 use serde::Serialize;
 use xseg::Segment;
 
+use super::alarms::{Alarm, alarms};
 use crate::{
     arguments::Output,
     config::Configuration,
@@ -54,6 +55,7 @@ struct Report {
     is_changed: bool,
     ok: bool,
     roles: Vec<Line>,
+    alarms: Vec<Alarm>,
 }
 
 /// Prints how the roles are; the exit status is 1 if one of them, or who looks after them, is down.
@@ -87,6 +89,7 @@ pub(super) fn run(
         is_foreground: supervised.is_some_and(|stack| stack.is_foreground),
         is_changed: supervised.is_some_and(|stack| stack.is_changed),
         ok,
+        alarms: alarms(roles.iter().map(|line| (line.role.as_str(), &line.details))),
         roles,
     };
     if output.json {
@@ -288,6 +291,9 @@ fn render(report: &Report) -> String {
         if let Some(end) = &line.last_end {
             text.push_str(&format!("{}: {}\n", line.role, output::printable(end)));
         }
+    }
+    for alarm in &report.alarms {
+        text.push_str(&format!("{}\n", alarm.text()));
     }
     text
 }

@@ -82,6 +82,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Show who holds volumes' locks, who has them open here, and whose writers wait for them
+    Locks {
+        /// Only this one; all that are held or waited for if not given
+        #[arg(value_name = "VOLUME")]
+        volume: Option<String>,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Take a volume's lock for this node
     Open(Named),
     /// Give back a volume's lock, after everything written is safe

@@ -5,6 +5,7 @@ mod content;
 mod export;
 mod import;
 mod interruption;
+mod locks;
 mod manage;
 mod mapping;
 mod show;
@@ -41,6 +42,7 @@ fn run(typed: Vlmc) -> anyhow::Result<ExitCode> {
         Command::Remove { named, force } => manage::remove(&mut session, &named.volume, force).map(done),
         Command::List { prefix, output, .. } => show::list(&mut session, &prefix, output).map(done),
         Command::Info { named, output } => show::info(&mut session, &named.volume, output).map(done),
+        Command::Locks { volume, output } => locks::show(&mut session, volume.as_deref(), output).map(done),
         Command::Open(named) => manage::open(&mut session, &named.volume).map(done),
         Command::Close(named) => manage::close(&mut session, &named.volume).map(done),
         Command::Lock(named) => manage::lock(&mut session, &named.volume).map(done),

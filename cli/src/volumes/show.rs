@@ -3,7 +3,10 @@
 use protocol::{ListedVolume, VolumeInfo, VolumeKind};
 use serde::Serialize;
 
-use super::Session;
+use super::{
+    Session,
+    locks::{self, Shown, Waiting},
+};
 use crate::{
     arguments::Output,
     failure::Failed,
@@ -18,6 +21,10 @@ struct Line<'a> {
     #[serde(flatten)]
     info: Option<Known<'a>>,
     error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shown: Option<&'a [Shown]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<&'a [Waiting]>,
 }
 
 #[derive(Serialize)]
@@ -71,6 +78,8 @@ pub(super) fn list(session: &mut Session, prefix: &str, output: Output) -> anyho
                 name: &volume.name,
                 info: volume.info.as_ref().ok().map(Known::of),
                 error: volume.info.as_ref().err().map(String::as_str),
+                shown: None,
+                waiting: None,
             })
         };
         let lines = wanted.iter().map(line).collect::<Result<Vec<_>, _>>()?;
@@ -108,11 +117,15 @@ fn kind(kind: VolumeKind) -> &'static str {
 pub(super) fn info(session: &mut Session, volume: &str, output: Output) -> anyhow::Result<()> {
     let found = session.client.info(volume);
     let found = found.map_err(|failure| Failed::by_peer(format!("show {volume}"), &failure))?;
+    let nodes = locks::nodes(session);
+    let locked = locks::of_volume(session, &nodes, volume, found.lock.clone());
     if output.json {
         return Ok(output::print_json(&Line {
             name: &found.name,
             info: Some(Known::of(&found)),
             error: None,
+            shown: Some(&locked.shown),
+            waiting: Some(&locked.waiting),
         })?);
     }
     let mut text = format!("Volume {}: size: {}\n", printable(&found.name), found.size_bytes);
@@ -124,16 +137,18 @@ pub(super) fn info(session: &mut Session, volume: &str, output: Output) -> anyho
     line("created", local_time(found.created_unix_ms));
     line("generation", found.generation.to_string());
     line("map version", found.map_version.to_string());
-    let locked = found.lock.as_ref().and_then(|lock| {
-        let owner = lock.owner.as_ref()?;
-        Some(format!(
-            "{owner} since {} ({}; number {})",
+    let holder = found.lock.as_ref().zip(locked.holder.as_ref()).map(|(lock, holder)| {
+        format!(
+            "{} since {} ({}; number {})",
+            holder.text(),
             local_time(lock.since_unix_ms),
             lock.description,
             lock.number
-        ))
+        )
     });
-    line("locked by", locked.unwrap_or_else(|| "-".to_owned()));
+    line("locked by", holder.unwrap_or_else(|| "-".to_owned()));
+    line("open here", locked.shown_text());
+    line("waiting", locked.waiting_text());
     Ok(output::print(&text)?)
 }
 

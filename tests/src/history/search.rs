@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Action, End, Operation, state::State};
+use super::{Action, End, News, Operation, state::State};
 
 /// So many states are looked at, at most.
 const STATES_MAX: usize = 2_000_000;
@@ -18,11 +18,11 @@ struct Node {
 
 /// # Errors
 /// Why there is no such order, or that none was found in time.
-pub(super) fn search(operations: &[Operation]) -> Result<(), String> {
+pub(super) fn search(operations: &[Operation], news: News) -> Result<(), String> {
     let mut operations: Vec<Operation> =
         operations.iter().filter(|it| is_of_use(it, operations)).copied().collect();
     operations.sort_by_key(|operation| operation.begun);
-    let first = Node { taken: vec![0; operations.len().div_ceil(64)], state: State::default() };
+    let first = Node { taken: vec![0; operations.len().div_ceil(64)], state: State::first(news) };
     let mut furthest = first.clone();
     let (mut seen, mut open) = (HashSet::new(), vec![first]);
     while let Some(node) = open.pop() {
@@ -53,7 +53,7 @@ fn is_of_use(operation: &Operation, operations: &[Operation]) -> bool {
             .iter()
             .any(|other| other.is_done() && matches!(other.action, Action::Read(_, seen) if seen == written)),
         Action::Close | Action::Break => true,
-        Action::Flush(..) | Action::Read(..) | Action::Open | Action::Told => false,
+        Action::Flush(..) | Action::Read(..) | Action::Open => false,
     }
 }
 

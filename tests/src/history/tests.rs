@@ -1,7 +1,8 @@
-use super::{Action, End, History, Moment, Operation, Value};
+use super::{Action, End, History, Moment, News, Operation, Value};
 
 const A: usize = 0;
 const B: usize = 1;
+const C: usize = 2;
 
 fn at(ms: u64) -> Moment {
     Moment::from_millis(ms)
@@ -32,7 +33,11 @@ fn read(value: Value) -> Action {
 }
 
 fn is_possible(operations: &[Operation]) -> bool {
-    let history = History::default();
+    is_possible_with(News::AtOnce, operations)
+}
+
+fn is_possible_with(news: News, operations: &[Operation]) -> bool {
+    let history = History::new(news);
     operations.iter().for_each(|operation| history.add(*operation));
     history.verify(1).is_ok()
 }
@@ -146,23 +151,6 @@ fn another_host_may_not_see_what_was_not_flushed_but_sees_what_was() {
 }
 
 #[test]
-fn a_former_owner_may_read_what_is_old_until_it_is_told() {
-    let history = [
-        done(A, write(1), 0, 1),
-        done(A, flush(1), 2, 3),
-        done(B, Action::Break, 4, 5),
-        done(B, write(2), 6, 7),
-        done(B, flush(2), 8, 9),
-    ];
-    assert!(is_possible(&[&history[..], &[done(A, read(1), 10, 11)]].concat()));
-    let told = [&history[..], &[done(A, Action::Told, 10, 11)]].concat();
-    assert!(!is_possible(&[&told[..], &[done(A, read(1), 12, 13)]].concat()));
-    assert!(is_possible(&[&told[..], &[done(A, read(2), 12, 13)]].concat()));
-    let reopened = [done(B, Action::Close, 10, 11), done(A, Action::Open, 12, 13), done(A, read(1), 14, 15)];
-    assert!(!is_possible(&[&history[..], &reopened].concat()));
-}
-
-#[test]
 fn registers_are_looked_at_one_by_one() {
     let history = History::default();
     for operation in [done(A, Action::Write(0, 1), 0, 1), done(A, Action::Read(1, 0), 2, 3)] {
@@ -182,4 +170,37 @@ fn long_histories_are_searched_quickly() {
         operations.push(done(A, read(round), begun + 12, begun + 18));
     }
     assert!(is_possible(&operations));
+}
+
+#[test]
+fn who_hears_late_of_a_broken_lock_may_read_what_was_until_it_is_owner_again() {
+    let taken = [
+        done(A, write(1), 0, 1),
+        done(A, flush(1), 2, 3),
+        done(B, Action::Break, 4, 5),
+        done(B, write(2), 6, 7),
+        done(B, flush(2), 8, 9),
+    ];
+    let then = |more: &[Operation]| [&taken[..], more].concat();
+    let old_read = then(&[done(A, read(1), 10, 11)]);
+    assert!(!is_possible(&old_read));
+    assert!(is_possible_with(News::Late, &old_read));
+    assert!(!is_possible_with(News::Late, &then(&[done(B, read(1), 10, 11)])));
+    assert!(!is_possible_with(News::Late, &then(&[done(C, read(1), 10, 11)])));
+    assert!(!is_possible_with(News::Late, &then(&[done(A, write(3), 10, 11)])));
+    let again = [done(B, Action::Close, 10, 11), done(A, Action::Open, 12, 13), done(A, read(1), 14, 15)];
+    assert!(!is_possible_with(News::Late, &then(&again)));
+}
+
+#[test]
+fn who_reads_while_nobody_is_owner_may_be_owner_then() {
+    let taken = [
+        done(A, read(0), 0, 1),
+        done(B, Action::Break, 2, 3),
+        done(B, write(1), 4, 5),
+        done(B, flush(1), 6, 7),
+    ];
+    let history = [&taken[..], &[done(A, read(0), 8, 9)]].concat();
+    assert!(is_possible_with(News::Late, &history));
+    assert!(!is_possible_with(News::Late, &history[1..]));
 }

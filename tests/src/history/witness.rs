@@ -5,12 +5,12 @@ use std::time::Duration;
 use client::{Client, Failure};
 use protocol::ErrorKind;
 
-use super::{Action, End, History, Moment, Operation, Value};
+use super::{Action, End, History, Operation, Value};
 use crate::TestStack;
 
 /// A register's size in bytes.
 const REGISTER: usize = 4096;
-/// After so long a question counts as never answered if nobody says: its host may be gone.
+/// After so long a question counts as never answered: its host may be gone.
 const PATIENCE: Duration = Duration::from_secs(6);
 
 /// A client on one host, and its volume.
@@ -20,20 +20,13 @@ pub struct Witness<'a> {
     volume: &'a str,
     history: &'a History,
     client: Option<Client>,
-    patience: Duration,
 }
 
 impl<'a> Witness<'a> {
     /// A client on the `host`th host. It connects when it is asked to do something.
     #[must_use]
     pub fn new(stack: &'a TestStack, host: usize, volume: &'a str, history: &'a History) -> Witness<'a> {
-        Witness { stack, host, volume, history, client: None, patience: PATIENCE }
-    }
-
-    /// After so long a question counts as never answered.
-    #[must_use]
-    pub fn patient(self, patience: Duration) -> Witness<'a> {
-        Witness { patience, ..self }
+        Witness { stack, host, volume, history, client: None }
     }
 
     /// Writes a value to the register at `offset`. Whether that was done.
@@ -64,18 +57,9 @@ impl<'a> Witness<'a> {
         Some(value)
     }
 
-    /// Takes the lock, or hears that another has it. Whether it was taken.
+    /// Takes the lock. Whether that was done.
     pub fn open(&mut self) -> bool {
-        let (volume, begun) = (self.volume, self.history.now());
-        let Some(client) = self.client() else { return false };
-        let result = client.open(volume);
-        let action = if result.as_ref().is_err_and(|failure| failure.kind == ErrorKind::Busy) {
-            Action::Told
-        } else {
-            Action::Open
-        };
-        self.ended(action, begun, if action == Action::Told { Ok(()) } else { result })
-            && action == Action::Open
+        self.note(Action::Open, Client::open)
     }
 
     /// Gives the lock back. Whether that was done.
@@ -92,12 +76,7 @@ impl<'a> Witness<'a> {
     fn note(&mut self, action: Action, ask: impl FnOnce(&mut Client, &str) -> Result<(), Failure>) -> bool {
         let (volume, begun) = (self.volume, self.history.now());
         let Some(client) = self.client() else { return false };
-        let result = ask(client, volume);
-        self.ended(action, begun, result)
-    }
-
-    fn ended(&mut self, action: Action, begun: Moment, result: Result<(), Failure>) -> bool {
-        let end = match result {
+        let end = match ask(client, volume) {
             Ok(()) => End::Done(self.history.now()),
             // What a store could not be asked it may still be about to do.
             Err(failure) if failure.kind == ErrorKind::Unavailable => {
@@ -121,7 +100,7 @@ impl<'a> Witness<'a> {
     fn client(&mut self) -> Option<&mut Client> {
         if self.client.is_none() {
             let mut client = Client::connect(&self.stack.try_stack().ok()?).ok()?;
-            client.set_patience(self.patience);
+            client.set_patience(PATIENCE);
             self.client = Some(client);
         }
         self.client.as_mut()

@@ -9,23 +9,29 @@ use anyhow::{Context, Result, ensure};
 
 use super::Effort;
 use super::fio::{self, AREA_BYTES, Load, Pattern, Target};
-use super::hand_over;
-use super::series::{Figure, Series};
+use super::goals::{Board, Wanted};
+use super::series::Figure;
 use super::stack::{Inside, Stack};
-use super::table::Table;
 use crate::process::{cargo, find, output, program};
 
 const VOLUME: &str = "bench-volume";
 const IMAGE: &str = "bench-image";
+const STORE: Inside<'_> = Inside::Store("blockerb");
+/// What is asked for: next to nothing may be lost between Ceph's library and who asks us.
+const WANTED: Wanted = Wanted::AtLeast(0.95);
+const SMALL_BYTES: u32 = 4 << 10;
+const OBJECT_BYTES: u32 = 4 << 20;
+/// How long objects are written that are then read.
+const FILL_SECONDS: u32 = 1;
 const LOADS: [Load; 8] = [
-    load(false, 4 << 10, 1),
-    load(true, 4 << 10, 1),
-    load(false, 4 << 10, 32),
-    load(true, 4 << 10, 32),
-    load(false, 4 << 20, 1),
-    load(true, 4 << 20, 1),
-    load(false, 4 << 20, 32),
-    load(true, 4 << 20, 32),
+    load(false, SMALL_BYTES, 1),
+    load(true, SMALL_BYTES, 1),
+    load(false, SMALL_BYTES, 32),
+    load(true, SMALL_BYTES, 32),
+    load(false, OBJECT_BYTES, 1),
+    load(true, OBJECT_BYTES, 1),
+    load(false, OBJECT_BYTES, 32),
+    load(true, OBJECT_BYTES, 32),
 ];
 
 const fn load(is_write: bool, block_bytes: u32, depth: u32) -> Load {
@@ -64,6 +70,21 @@ impl Cluster {
         output(self.command("rbd").args(words))
     }
 
+    /// Writes new objects of 4 MiB in steps of the load's size, and keeps them for reads of this size if `kept`; or reads such
+    /// steps at random.
+    fn rados_bench(&self, load: Load, seconds: u32, kept: Option<u32>) -> Result<Figure> {
+        let run = |words: &[&str]| output(self.command("rados").args(["-p", "raw"]).args(words));
+        let (seconds, depth) = (seconds.to_string(), load.depth.to_string());
+        let (bytes, object) = (load.block_bytes.to_string(), OBJECT_BYTES.to_string());
+        let for_reads = format!("kept-{}", kept.unwrap_or(load.block_bytes));
+        let write = ["bench", &seconds, "write", "-t", &depth, "-b", &bytes, "-O", &object];
+        parse(&match (load.is_write, kept) {
+            (false, _) => run(&["bench", &seconds, "rand", "-t", &depth, "--run-name", &for_reads])?,
+            (true, Some(_)) => run(&[&write[..], &["--no-cleanup", "--run-name", &for_reads]].concat())?,
+            (true, None) => run(&write)?,
+        })
+    }
+
     fn time_rbd(&self, words: &[&str]) -> Result<Figure> {
         let begun = Instant::now();
         self.rbd(words)?;
@@ -79,17 +100,13 @@ impl Drop for Cluster {
     }
 }
 
-/// Measures, and prints tables.
-pub(super) fn measure(programs: &Path, folder: &Path, effort: Effort) -> Result<()> {
-    if find("ceph-osd").is_none() {
-        println!("skipped: stores in RADOS: missing tool: ceph-osd");
-        return Ok(());
-    }
+/// Compares a store with `rados bench`, a volume with RBD.
+pub(super) fn measure(board: &mut Board, programs: &Path, folder: &Path, effort: Effort) -> Result<()> {
     let cluster = Cluster::start()?;
     let stack = Stack::start_with(programs, &folder.join("rados"), |text| in_rados(&text, &cluster.conf))?;
-    loads(&cluster, &stack, effort)?;
-    snapshots(&cluster, &stack, effort)?;
-    hand_over::measure()
+    stores(board, &cluster, &stack, effort)?;
+    volumes(board, &cluster, &stack, effort)?;
+    snapshots(board, &cluster, &stack, effort)
 }
 
 /// The embedded default with both stores in pools.
@@ -112,52 +129,48 @@ fn in_rados(text: &str, conf: &Path) -> String {
     lines.map(|line| line + "\n").collect()
 }
 
-fn loads(cluster: &Cluster, stack: &Stack, effort: Effort) -> Result<()> {
-    let size = format!("{}M", AREA_BYTES >> 20);
-    stack.vlmc(&["create", VOLUME, "--size", &size])?;
-    cluster.rbd(&["create", "--size", &size, IMAGE])?;
-    let image = Target::Rbd { conf: &cluster.conf, image: IMAGE };
-    for inside in [Inside::Store("blockerb"), Inside::Volume(VOLUME)] {
-        stack.fill(inside)?;
+/// Reads and writes of objects of 4 MiB, ours at random places.
+fn stores(board: &mut Board, cluster: &Cluster, stack: &Stack, effort: Effort) -> Result<()> {
+    board.section("Store in RADOS, from inside the segment; one OSD in memory, objects of 4 MiB");
+    stack.fill(STORE)?;
+    for bytes in [SMALL_BYTES, OBJECT_BYTES] {
+        cluster.rados_bench(load(true, bytes, 32), FILL_SECONDS, Some(bytes))?;
     }
-    let has_fio = find("fio").is_some();
-    if has_fio {
-        fio::fill(&image)?;
-    } else {
-        println!("skipped: fio on RBD: missing tool: fio");
-    }
-    let head =
-        ["load", "store, in the segment", "volume, in the segment", "rados bench, whole objects", "RBD, fio"];
-    let title = "Random reads and writes in RADOS, one OSD in memory: operations a second, time of one (median; \
-                 rados bench: mean)";
-    let mut table = Table::new(title, &head);
     for load in LOADS {
-        let mut all = vec![Series::default(); head.len() - 1];
-        for _ in 0..effort.rounds {
-            all[0].add(stack.load(Inside::Store("blockerb"), load, effort.seconds)?);
-            all[1].add(stack.load(Inside::Volume(VOLUME), load, effort.seconds)?);
-            all[2].add(rados_bench(cluster, load, effort.seconds)?);
-            if has_fio {
-                all[3].add(fio::run(&image, load, effort.seconds)?);
-            }
-        }
-        let cells = std::iter::once(load.name()).chain(all.iter().map(Series::to_string));
-        table.row(cells.collect());
+        board.compare(
+            (&load.name(), "rados bench"),
+            WANTED,
+            effort.rounds,
+            || stack.load(STORE, load, effort.seconds),
+            || cluster.rados_bench(load, effort.seconds, None),
+        )?;
     }
-    print!("{}", table.text());
     Ok(())
 }
 
-/// Writes new objects of the load's size, or reads such ones at random.
-fn rados_bench(cluster: &Cluster, load: Load, seconds: u32) -> Result<Figure> {
-    let run = |words: &[&str]| output(cluster.command("rados").args(["-p", "raw"]).args(words));
-    let (seconds, bytes, depth) = (seconds.to_string(), load.block_bytes.to_string(), load.depth.to_string());
-    let mut told = run(&["bench", &seconds, "write", "-b", &bytes, "-t", &depth, "--no-cleanup"])?;
-    if !load.is_write {
-        told = run(&["bench", &seconds, "rand", "-t", &depth])?;
+/// A volume and an image of as many objects, both written in full before.
+fn volumes(board: &mut Board, cluster: &Cluster, stack: &Stack, effort: Effort) -> Result<()> {
+    let size = format!("{}M", AREA_BYTES >> 20);
+    stack.vlmc(&["create", VOLUME, "--size", &size])?;
+    cluster.rbd(&["create", "--size", &size, IMAGE])?;
+    if find("fio").is_none() {
+        println!("skipped: fio on RBD: missing tool: fio");
+        return Ok(());
     }
-    run(&["cleanup"])?;
-    parse(&told)
+    board.section("Volume in RADOS, from inside the segment; RBD without its cache");
+    let image = Target::Rbd { conf: &cluster.conf, image: IMAGE };
+    stack.fill(Inside::Volume(VOLUME))?;
+    fio::fill(&image)?;
+    for load in LOADS {
+        board.compare(
+            (&load.name(), "RBD, fio"),
+            WANTED,
+            effort.rounds,
+            || stack.load(Inside::Volume(VOLUME), load, effort.seconds),
+            || fio::run(&image, load, effort.seconds),
+        )?;
+    }
+    Ok(())
 }
 
 fn parse(told: &str) -> Result<Figure> {
@@ -170,25 +183,33 @@ fn parse(told: &str) -> Result<Figure> {
     Ok(Figure { per_second, median_us: latency_s * 1e6 })
 }
 
-fn snapshots(cluster: &Cluster, stack: &Stack, effort: Effort) -> Result<()> {
-    let mut all = vec![Series::default(); 4];
-    for round in 0..effort.rounds {
-        let (frozen, copy) = (format!("frozen-{round}"), format!("copy-{round}"));
-        let snapshot = format!("{IMAGE}@{frozen}");
-        all[0].add(stack.time_vlmc(&["snapshot", VOLUME, &frozen])?);
-        all[1].add(cluster.time_rbd(&["snap", "create", "--no-progress", &snapshot])?);
-        all[2].add(stack.time_vlmc(&["create", &copy, "--snap", &frozen])?);
-        all[3].add(cluster.time_rbd(&["clone", "--rbd-default-clone-format", "2", &snapshot, &copy])?);
-    }
-    let title = "Snapshots and clones in RADOS: the whole command, its process included";
-    let mut table = Table::new(title, &["operation", "ours", "RBD"]);
-    for (name, series) in ["snapshot", "clone"].into_iter().zip(all.chunks(2)) {
-        table.row(
-            [&[name.to_owned()], &series.iter().map(Series::to_string).collect::<Vec<_>>()[..]].concat(),
-        );
-    }
-    print!("{}", table.text());
-    Ok(())
+/// The whole commands, their processes included.
+fn snapshots(board: &mut Board, cluster: &Cluster, stack: &Stack, effort: Effort) -> Result<()> {
+    board.section("Snapshot and clone: the whole command, its process included");
+    let image = |round: u32| format!("{IMAGE}@frozen-{round}");
+    let (mut ours, mut theirs) = (0..effort.rounds, 0..effort.rounds);
+    board.compare(
+        ("snapshot", "rbd snap create"),
+        Wanted::AtMost(1.0),
+        effort.rounds,
+        || stack.time_vlmc(&["snapshot", VOLUME, &format!("frozen-{}", ours.next().unwrap_or(0))]),
+        || cluster.time_rbd(&["snap", "create", "--no-progress", &image(theirs.next().unwrap_or(0))]),
+    )?;
+    let (mut ours, mut theirs) = (0..effort.rounds, 0..effort.rounds);
+    board.compare(
+        ("clone", "rbd clone"),
+        Wanted::AtMost(1.0),
+        effort.rounds,
+        || {
+            let round = ours.next().unwrap_or(0);
+            stack.time_vlmc(&["create", &format!("copy-{round}"), "--snap", &format!("frozen-{round}")])
+        },
+        || {
+            let round = theirs.next().unwrap_or(0);
+            let copy = format!("copy-{round}");
+            cluster.time_rbd(&["clone", "--rbd-default-clone-format", "2", &image(round), &copy])
+        },
+    )
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ fn report(roles: Vec<Line>, supervisor: Option<u32>) -> Report {
         is_foreground: false,
         is_changed: false,
         ok: false,
+        alarms: Vec::new(),
         roles,
     }
 }

@@ -75,6 +75,9 @@ fn print(watch: &Watch, output: Output) -> anyhow::Result<()> {
         rows.into_iter().for_each(|row| table.row(row.into_iter().map(output::Cell::from)));
         text += &format!("{}{}", if text.is_empty() { "" } else { "\n" }, table.render());
     }
+    for alarm in watch.alarms() {
+        text += &format!("{}\n", alarm.text());
+    }
     Ok(output::print(&text)?)
 }
 

@@ -36,8 +36,21 @@ pub(super) fn draw(frame: &mut Frame<'_>, watch: &Watch, view: &mut View) {
     for ((position, (title, columns)), area) in tables.into_iter().enumerate().zip([first, second, third]) {
         table(frame, area, title, columns, position, view);
     }
-    let keys = " q quit   tab next table   arrows scroll   p pause";
-    frame.render_widget(Line::from(keys).style(Style::new().add_modifier(Modifier::DIM)), foot);
+    frame.render_widget(last_line(watch), foot);
+}
+
+/// What somebody should know, or what keys do.
+fn last_line(watch: &Watch) -> Line<'static> {
+    let alarms = watch.alarms();
+    match alarms.as_slice() {
+        [] => Line::from(" q quit   tab next table   arrows scroll   p pause")
+            .style(Style::new().add_modifier(Modifier::DIM)),
+        [first, others @ ..] => {
+            let more =
+                if others.is_empty() { String::new() } else { format!(" (and {} more)", others.len()) };
+            Line::from(format!(" {}{more}", first.text())).style(Style::new().fg(Color::Red))
+        }
+    }
 }
 
 fn summary(watch: &Watch, is_paused: bool) -> Line<'static> {

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use client::{Client, Failure, Stack};
 use metrics::{Rates, Sample};
 
+use crate::archipelago::alarms::{Alarm, alarms};
+
 /// How long a role may take to answer; the screen stands still meanwhile.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -26,6 +28,11 @@ impl Watch {
         let sample = Sample::take_with(&mut client);
         let rates = Rates::between(&sample, &sample, Duration::from_secs(1));
         Ok(Watch { client, taken: Instant::now(), sample, rates })
+    }
+
+    /// What somebody should know.
+    pub(super) fn alarms(&self) -> Vec<Alarm> {
+        alarms(self.sample.roles.iter().map(|status| (status.role.as_str(), &status.details)))
     }
 
     /// Takes the next look.

@@ -17,9 +17,8 @@ use super::{Effort, Folder, build, ipc, machine};
 use crate::process::{root, shown};
 use crate::setup::{self, Task};
 
-/// Where the table stands, between these lines.
+/// Where the tables stand, each between a line that names its option and this one.
 const PAGE: &str = "docs/performance.md";
-const BEGIN: &str = "<!-- begin: cargo xtask bench --goals --write -->";
 const END: &str = "<!-- end -->";
 
 /// Fewest rounds of which a median says something.
@@ -44,6 +43,11 @@ pub(crate) fn run(effort: Effort, is_written: bool) -> Result<()> {
     }
     maps::measure(&mut board, &programs, &folder.0.join("maps"), effort)?;
     life::measure(&mut board, &programs, &folder.0.join("life"), effort)?;
+    show(&board, effort, is_written.then_some("--goals"))
+}
+
+/// Prints the table; `written_by` names the part of the page that it is put into, if that is wanted.
+pub(in crate::bench) fn show(board: &Board, effort: Effort, written_by: Option<&str>) -> Result<()> {
     let text = format!(
         "{}\n\nMedians of {} rounds of {} s each, ours and theirs in turns.\n{}",
         machine(),
@@ -52,15 +56,16 @@ pub(crate) fn run(effort: Effort, is_written: bool) -> Result<()> {
         board.text()
     );
     println!("\n{text}");
-    if is_written { write(&root().join(PAGE), &text) } else { Ok(()) }
+    written_by.map_or(Ok(()), |option| write(&root().join(PAGE), option, &text))
 }
 
 /// Puts the table in the place of the one before.
-fn write(page: &Path, table: &str) -> Result<()> {
+fn write(page: &Path, option: &str, table: &str) -> Result<()> {
+    let begin = format!("<!-- begin: cargo xtask bench {option} --write -->");
     let text = std::fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
-    let (head, rest) = text.split_once(BEGIN).with_context(|| format!("{PAGE} has no line {BEGIN}"))?;
+    let (head, rest) = text.split_once(&begin).with_context(|| format!("{PAGE} has no line {begin}"))?;
     let (_, tail) = rest.split_once(END).with_context(|| format!("{PAGE} has no line {END}"))?;
-    std::fs::write(page, format!("{head}{BEGIN}\n{table}\n{END}{tail}"))
+    std::fs::write(page, format!("{head}{begin}\n{table}\n{END}{tail}"))
         .with_context(|| format!("cannot write {}", page.display()))?;
     println!("written: {PAGE}");
     Ok(())
