@@ -140,6 +140,12 @@ impl Config {
         self.lock_dir.as_deref().unwrap_or(&self.archip_dir)
     }
 
+    /// Whether this is the store of maps, whose locks are a stack's own; a store of blocks only looks at them.
+    #[must_use]
+    pub fn keeps_locks(&self) -> bool {
+        self.lock_directory() == self.archip_dir && !self.foreign_locks
+    }
+
     fn raise_file_limit(&self, nr_ops: usize) -> Result<(), Error> {
         let limits = getrlimit(Resource::Nofile);
         let needed = self.fdcache as u64 + FILES_PER_OP * nr_ops as u64 + OTHER_FILES;

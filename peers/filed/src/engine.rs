@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, unbounded};
-use store::{ErrorKind, StoreError, StoreOperation, StoreReply, StoreRequest};
+use store::{ErrorKind, NodeRecord, StoreError, StoreOperation, StoreReply, StoreRequest};
 
 use crate::config::Config;
 use crate::entries::{Access, Entries};
@@ -50,12 +50,14 @@ pub struct Engine<T> {
 }
 
 /// What an engine has around it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Surroundings {
     /// Whether the kernel may wait for a futex in a ring.
     pub(crate) has_futex: bool,
     /// The port that is served, whose earlier owner may have died over what is asked now.
     pub(crate) port: Option<u32>,
+    /// The stack for which locks are kept here; none if they are kept for nobody in particular.
+    pub(crate) node: Option<NodeRecord>,
 }
 
 /// An operation that ended.
@@ -76,7 +78,7 @@ impl<T> Engine<T> {
     /// # Errors
     /// [`Error`] by the setting that cannot work.
     pub fn new(config: &Config, nr_ops: usize, wake: Wake) -> std::result::Result<Self, Error> {
-        Self::with(config, nr_ops, wake, Surroundings { has_futex: true, port: None })
+        Self::with(config, nr_ops, wake, Surroundings { has_futex: true, port: None, node: None })
     }
 
     /// As `new`, in given surroundings.
@@ -90,7 +92,7 @@ impl<T> Engine<T> {
         let (ring, notifier) = ring_as_configured(config.io, nr_ops, &wake, surroundings.has_futex)?;
         // Threads that move bytes keep their process alive; only a ring can outlive it.
         let claim = surroundings.port.filter(|_| config.direct && ring.is_some()).map(Identity::key_of_port);
-        let objects = Arc::new(prepare(config, claim)?);
+        let objects = Arc::new(prepare(config, claim, surroundings.node)?);
         let (sender, ended) = unbounded();
         let hands = Hands { objects: objects.clone(), ended: sender, wake };
         Ok(Self {
@@ -193,6 +195,11 @@ impl<T> Engine<T> {
     pub fn stop(&mut self) {
         self.objects.stop.store(true, Ordering::Relaxed);
         self.waiting.stop();
+    }
+
+    /// Tells the other nodes that this one stops in order.
+    pub(crate) fn leave(&self) {
+        self.objects.entry.leave();
     }
 
     fn enter(&mut self, slot: u32, access: Access) {

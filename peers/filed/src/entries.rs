@@ -262,8 +262,14 @@ mod tests {
     fn the_cache_keeps_its_bound_and_what_is_in_use() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open(dir.path()).unwrap();
-        let opening =
-            Opening { is_direct: false, has_legacy: false, is_shared: false, claim: None, verifies: false };
+        let opening = Opening {
+            is_direct: false,
+            has_legacy: false,
+            is_shared: false,
+            is_write_through: false,
+            claim: None,
+            verifies: false,
+        };
         let mut entries = Entries::new(3);
         let mut ready = VecDeque::new();
         let (busy, _) = entries.enter(&name("busy"), 0, Access::Shared);

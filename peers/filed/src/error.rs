@@ -15,6 +15,16 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Another stack that lives has this node's name.
+    #[error(
+        "node \"{name}\" is {holder}: two stacks of one name would both write where one may; give each its own `node`"
+    )]
+    NodeTaken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        holder: String,
+    },
     /// A number is out of its range.
     #[error("{setting} = {value} is not between {least} and {most}")]
     OutOfRange {

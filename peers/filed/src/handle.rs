@@ -52,6 +52,8 @@ pub(crate) struct Opening {
     pub(crate) has_legacy: bool,
     /// Whether a kept file is compared with its name before each use.
     pub(crate) is_shared: bool,
+    /// Whether a write is at the server when it is answered: else what a former owner wrote could come after its lock was broken.
+    pub(crate) is_write_through: bool,
     /// The key of the port that is served with direct transfers through a ring, of this boot of this host.
     pub(crate) claim: Option<u32>,
     /// Whether reads are compared with checksums.
@@ -145,7 +147,8 @@ impl Opening {
     }
 
     fn flags(self) -> OFlags {
-        if self.is_direct { OFlags::DIRECT } else { OFlags::empty() }
+        let direct = if self.is_direct { OFlags::DIRECT } else { OFlags::empty() };
+        if self.is_write_through { direct | OFlags::DSYNC } else { direct }
     }
 
     fn handle(

@@ -13,6 +13,8 @@ pub(crate) const TEMP_DIRECTORY: &str = "%temp";
 pub(crate) const MARKER: &str = "%store";
 /// File that keeps how far a scrub is, below the store's directory.
 pub(crate) const SCRUB: &str = "%scrub";
+/// Directory of the nodes that use the locks here, below the lock directory.
+pub(crate) const NODES_DIRECTORY: &str = "%nodes";
 /// What a lock's directory begins with. `l` is no hex digit, so no object's file can begin so.
 const LOCK_PREFIX: &str = "%l";
 /// What the file of an object's checksums begins with.

@@ -8,8 +8,9 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use peer::node::unix_ms;
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 use store::{ErrorKind, LockState, ObjectName};
@@ -363,12 +364,6 @@ fn wait_for_writers(file: &OwnedFd, path: &Path) {
         }
         std::thread::sleep(WRITERS_LOOK);
     }
-}
-
-/// The time, in milliseconds since 1970.
-pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

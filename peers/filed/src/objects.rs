@@ -15,6 +15,7 @@ use crate::hash::hash;
 use crate::layout::object_path;
 use crate::list::scan;
 use crate::locks::Locks;
+use crate::nodes::Entry;
 use crate::ring::Region;
 use crate::root::{Root, Temp};
 use crate::scrub::{Scrubber, forget_sums};
@@ -29,11 +30,16 @@ pub(crate) struct Objects {
     pub(crate) copier: Copier,
     pub(crate) lister: Lister,
     pub(crate) scrubber: Scrubber,
+    /// This stack among those that use the locks.
+    pub(crate) entry: Entry,
     /// Whether another store keeps the locks.
     pub(crate) has_foreign_locks: bool,
     /// Set when long work shall end early because the process ends.
     pub(crate) stop: AtomicBool,
 }
+
+/// An object that is made or replaced, and the lock that this takes.
+type Target<'a> = (&'a ObjectName, Option<&'a Fence>);
 
 /// How much zero is written at once where the filesystem cannot do it, in bytes.
 const ZEROS_BYTES: usize = 1 << 20;
@@ -88,6 +94,7 @@ impl Objects {
             | StoreOperation::Flush
             | StoreOperation::List { .. }
             | StoreOperation::LockInfo
+            | StoreOperation::Nodes
             | StoreOperation::Scrub { .. } => return Err(ErrorKind::Unsupported.into()),
         }
         Ok(StoreReply::Done)
@@ -95,18 +102,21 @@ impl Objects {
 
     /// What is done to a name, whatever is open. Waiting for a lock is not done here: a held lock is `Busy`.
     pub(crate) fn on_name(&self, request: &StoreRequest, region: Region) -> Result<StoreReply> {
-        let name = &request.object;
+        let (name, fence) = (&request.object, request.fence.as_ref());
         let is_second = request.is_second_attempt;
         match &request.operation {
             StoreOperation::Delete { is_durable } => self.delete(name, *is_durable, is_second)?,
             StoreOperation::Copy { source, size, is_durable } => {
-                self.copy(source, name, *size, *is_durable)?
+                self.copy(source, (name, fence), *size, *is_durable)?
             }
             StoreOperation::Write { mode: WriteMode::Exclusive, offset, is_durable } => {
-                self.write_exclusive(name, *offset, region, *is_durable, is_second)?;
+                self.write_exclusive((name, fence), *offset, region, *is_durable, is_second)?;
             }
-            StoreOperation::Write { .. } => self.replace(name, region)?,
-            StoreOperation::Acquire { .. } | StoreOperation::Release { .. } | StoreOperation::LockInfo
+            StoreOperation::Write { .. } => self.replace((name, fence), region)?,
+            StoreOperation::Acquire { .. }
+            | StoreOperation::Release { .. }
+            | StoreOperation::LockInfo
+            | StoreOperation::Nodes
                 if self.has_foreign_locks =>
             {
                 return Err(ErrorKind::Unsupported.into());
@@ -116,6 +126,7 @@ impl Objects {
             }
             StoreOperation::Release { owner, force } => self.locks.release(name, owner, *force, is_second)?,
             StoreOperation::LockInfo => return Ok(StoreReply::Lock(self.locks.info(name)?)),
+            StoreOperation::Nodes => return Ok(StoreReply::Nodes(self.entry.list(self.locks.root())?)),
             StoreOperation::Flush => self.root.sync_all()?,
             StoreOperation::List { prefix, after, max_bytes } => {
                 let wanted = (prefix.as_slice(), after.as_slice(), *max_bytes);
@@ -193,7 +204,7 @@ impl Objects {
         if was_there || is_second { Ok(()) } else { Err(ErrorKind::NotFound.into()) }
     }
 
-    fn copy(&self, source: &ObjectName, target: &ObjectName, size: u64, is_durable: bool) -> Result<()> {
+    fn copy(&self, source: &ObjectName, target: Target<'_>, size: u64, is_durable: bool) -> Result<()> {
         let Some(found) = self.opening.locate(&self.root, source)? else {
             return Err(ErrorKind::NotFound.into());
         };
@@ -209,21 +220,27 @@ impl Objects {
         self.put(target, temp, is_durable)
     }
 
-    fn replace(&self, name: &ObjectName, region: Region) -> Result<()> {
+    fn replace(&self, target: Target<'_>, region: Region) -> Result<()> {
         let temp = self.root.temp()?;
         write_region(temp.file.as_fd(), 0, region)?;
         self.root.sync_file(&temp.file)?;
-        self.put(name, temp, true)
+        self.put(target, temp, true)
     }
 
     /// Puts a whole new file in an object's place.
-    fn put(&self, name: &ObjectName, temp: Temp<'_>, is_durable: bool) -> Result<()> {
+    fn put(&self, (name, fence): Target<'_>, temp: Temp<'_>, is_durable: bool) -> Result<()> {
+        self.look_again(fence)?;
         forget_sums(&self.root, name)?;
         let path = object_path(name);
         temp.rename_to(&path)?;
         self.root.lost().forget(&path);
         self.remove_legacy(name)?;
         if is_durable { self.root.sync_object_name(&path) } else { Ok(()) }
+    }
+
+    /// A process that was stopped while it made a file may have lost the lock meanwhile.
+    fn look_again(&self, fence: Option<&Fence>) -> Result<()> {
+        fence.map_or(Ok(()), |fence| self.enter(fence).map(drop))
     }
 
     /// What the original left under a name that has a file of ours now.
@@ -238,7 +255,7 @@ impl Objects {
 
     fn write_exclusive(
         &self,
-        name: &ObjectName,
+        (name, fence): Target<'_>,
         offset: u64,
         region: Region,
         is_durable: bool,
@@ -253,6 +270,7 @@ impl Objects {
         if is_durable {
             self.root.sync_file(&temp.file)?;
         }
+        self.look_again(fence)?;
         let path = object_path(name);
         forget_sums(&self.root, name)?;
         if !temp.link_to(&path)? {
@@ -390,4 +408,34 @@ fn grow(open: &Handle, size: u64) -> std::result::Result<(), Errno> {
         return Ok(());
     }
     rustix::fs::fallocate(open.file(), FallocateFlags::empty(), size - 1, 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::prepare::prepare;
+
+    #[test]
+    fn what_makes_a_whole_object_looks_at_its_lock_when_only_the_name_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let objects = prepare(&Config::new(directory.path()), None, None).unwrap();
+        let [lock, kept, new] = ["lock", "kept", "new"].map(|name| ObjectName::new(name).unwrap());
+        let exclusive = StoreOperation::Write { offset: 0, mode: WriteMode::Exclusive, is_durable: true };
+        let ask = |object, operation: &StoreOperation, fence| {
+            let request = StoreRequest { fence, ..StoreRequest::new(object, operation.clone()) };
+            objects.on_name(&request, Region::EMPTY).map(drop).map_err(|fault| fault.kind())
+        };
+        ask(&kept, &exclusive, None).unwrap();
+        let number = objects.locks.acquire(&lock, "a", "", false).unwrap();
+        let fence = Some(Fence { lock: lock.clone(), number });
+        // It passed its fence when its turn came; then its process was stopped, and others went on.
+        objects.locks.release(&lock, "b", true, false).unwrap();
+        let replacing = StoreOperation::Write { offset: 0, mode: WriteMode::Replace, is_durable: true };
+        let copying = StoreOperation::Copy { source: Box::new(kept.clone()), size: 1, is_durable: true };
+        assert_eq!(ask(&kept, &replacing, fence.clone()), Err(ErrorKind::NotOwner));
+        assert_eq!(ask(&new, &exclusive, fence.clone()), Err(ErrorKind::NotOwner));
+        assert_eq!(ask(&new, &copying, fence), Err(ErrorKind::NotOwner));
+        assert!(objects.open(&new, Purpose::Read).is_err());
+    }
 }

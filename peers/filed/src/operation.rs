@@ -57,6 +57,7 @@ pub(crate) fn way_of(operation: &StoreOperation) -> Way {
         StoreOperation::Acquire { .. }
         | StoreOperation::Release { .. }
         | StoreOperation::LockInfo
+        | StoreOperation::Nodes
         | StoreOperation::Flush
         | StoreOperation::List { .. }
         | StoreOperation::Scrub { .. } => Way::Elsewhere,

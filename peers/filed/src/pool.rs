@@ -107,6 +107,7 @@ impl Work {
                 | StoreOperation::Hash
                 | StoreOperation::List { .. }
                 | StoreOperation::Flush
+                | StoreOperation::Nodes
                 | StoreOperation::Scrub { .. }
         )
     }

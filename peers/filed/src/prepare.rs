@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::OFlags;
-use store::{ErrorKind, Lister};
+use store::{ErrorKind, Lister, NodeRecord};
 
 use crate::config::{Config, Verify};
 use crate::copy::{Copier, write_all};
@@ -18,6 +18,7 @@ use crate::handle::Opening;
 use crate::layout::{MARKER, TEMP_DIRECTORY, is_hash_level};
 use crate::legacy_locks::LegacyLocks;
 use crate::locks::Locks;
+use crate::nodes::{Entry, Joined};
 use crate::objects::Objects;
 use crate::process::Identity;
 use crate::root::Root;
@@ -31,7 +32,11 @@ const WITHOUT_LEGACY: &[u8] = b"archipelago file store, version 1\nfiles of the 
 const TEMP_AGE_MAX: Duration = Duration::from_hours(24);
 
 /// Opens the directories of the configuration, and removes what dead processes left in them.
-pub(crate) fn prepare(config: &Config, claim: Option<u32>) -> std::result::Result<Objects, Error> {
+pub(crate) fn prepare(
+    config: &Config,
+    claim: Option<u32>,
+    node: Option<NodeRecord>,
+) -> std::result::Result<Objects, Error> {
     let root = open_root("archip_dir", &config.archip_dir)?;
     let lock_root = open_root("lock_dir", config.lock_directory())?;
     let has_legacy = has_legacy(&root).map_err(|fault| failed("archip_dir", &config.archip_dir, fault))?;
@@ -39,19 +44,44 @@ pub(crate) fn prepare(config: &Config, claim: Option<u32>) -> std::result::Resul
         probe_direct(&root)
             .map_err(|fault| failed("archip_dir with direct = true", &config.archip_dir, fault))?;
     }
+    let entry = node.map_or_else(|| Ok(Entry::default()), |node| join(&lock_root, config, node))?;
     let verifies = config.verify == Verify::Read;
-    let opening = Opening { is_direct: config.direct, has_legacy, is_shared: config.shared, claim, verifies };
+    let keeps_writes =
+        root.keeps_writes_on_this_host().map_err(|fault| failed("archip_dir", &config.archip_dir, fault))?;
+    let opening = Opening {
+        is_direct: config.direct,
+        has_legacy,
+        is_shared: config.shared,
+        is_write_through: config.shared && keeps_writes,
+        claim,
+        verifies,
+    };
     Ok(Objects {
         root,
         opening,
         locks: Locks::new(lock_root, legacy_locks(config, has_legacy)?),
         fences: Fences::new(config.shared, config.foreign_locks),
+        entry,
         has_foreign_locks: config.foreign_locks,
         copier: Copier::default(),
         lister: Lister::default(),
         scrubber: Scrubber::new(Duration::from_secs(config.settle_s)),
         stop: AtomicBool::new(false),
     })
+}
+
+/// Enters this stack among the nodes; in a store that can only be read nobody takes a lock.
+fn join(root: &Root, config: &Config, node: NodeRecord) -> std::result::Result<Entry, Error> {
+    let name = node.name.clone();
+    match Entry::join(root, node) {
+        Ok(Joined::Here(entry)) => Ok(entry),
+        Ok(Joined::Taken(holder)) => {
+            let holder = holder.map_or_else(|| "another stack".to_owned(), |holder| holder.to_string());
+            Err(Error::NodeTaken { name, holder })
+        }
+        Err(fault) if fault.kind() == ErrorKind::ReadOnly => Ok(Entry::default()),
+        Err(fault) => Err(failed("lock_dir", config.lock_directory(), fault)),
+    }
 }
 
 fn open_root(setting: &'static str, path: &Path) -> std::result::Result<Root, Error> {

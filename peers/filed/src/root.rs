@@ -143,6 +143,11 @@ impl Root {
         Ok(found.map(|found| found.stx_ino))
     }
 
+    /// Whether what this host wrote stays with it until it is synced: on all else a host reads what another was told that it wrote.
+    pub(crate) fn keeps_writes_on_this_host(&self) -> Result<bool> {
+        Ok(rustix::fs::fstatfs(&self.directory)?.f_type == rustix::fs::NFS_SUPER_MAGIC)
+    }
+
     pub(crate) fn is_regular(&self, path: &Path) -> Result<bool> {
         Ok(self
             .stat(path)?

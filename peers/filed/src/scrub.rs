@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use peer::node::unix_ms;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
@@ -18,7 +19,6 @@ use crate::copy::write_all;
 use crate::fault::{Result, if_found};
 use crate::handle::{Opening, is_settled, stored_sums};
 use crate::layout::{is_front, is_hash_level, legacy_object_at, object_at, summed_object_at, sums_path};
-use crate::locks::unix_ms;
 use crate::ring::lock_against_writing;
 use crate::root::Root;
 use crate::scrub_state::Kept;

@@ -37,7 +37,9 @@ pub fn serve(segment: &Segment, common: &Common, config: &Config, stop: &Stop) -
     let port = port.map_err(|source| Error::Port { port: first, source })?;
     let waker = port.waker();
     // What the page cache does at once, others may do in our stead; what a disk does, only the thread that sleeps on the ring.
-    let surroundings = Surroundings { has_futex: config.direct, port: Some(first) };
+    let has_futex = config.direct;
+    let node = config.keeps_locks().then(|| peer::node::record(common, segment));
+    let surroundings = Surroundings { has_futex, port: Some(first), node };
     let engine = Engine::with(config, nr_ops, Arc::new(move || waker.wake()), surroundings)?;
     stop.register(port.waker());
     tracing::info!(role = common.role, port = first, directory = %config.archip_dir.display(), "serving");
@@ -103,6 +105,7 @@ impl Server {
         while self.turn() || !self.engine.is_idle() || !self.backlog.is_empty() {
             self.sleep();
         }
+        self.engine.leave();
     }
 
     fn receive(&mut self) {

@@ -8,9 +8,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
+use peer::node::unix_ms;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use store::{ErrorKind, StoreOperation, StoreReply, StoreRequest};
+use store::{ErrorKind, LockWait, StoreOperation, StoreReply, StoreRequest};
 
 use crate::error::Error;
 use crate::fault::{Fault, Result};
@@ -28,6 +29,7 @@ pub(crate) struct Waiting {
 struct Waiter {
     slot: u32,
     request: Box<StoreRequest>,
+    since_unix_ms: u64,
     /// The watch on its lock's directory; none if that cannot be watched.
     watch: Option<i32>,
     /// When to look again, whether or not something happened; none if this host sees all that happens.
@@ -60,7 +62,8 @@ impl Waiting {
     }
 
     pub(crate) fn wait(&self, slot: u32, request: Box<StoreRequest>) {
-        let waiter = Waiter { slot, request, watch: None, due: None, pause: PAUSE_MIN };
+        let since_unix_ms = unix_ms();
+        let waiter = Waiter { slot, request, since_unix_ms, watch: None, due: None, pause: PAUSE_MIN };
         if let Some(arrivals) = &self.arrivals {
             arrivals.send(waiter).expect("the thread lives as long as its sender");
             self.ring();
@@ -123,7 +126,9 @@ impl Room {
             waiter.due = Some(Instant::now() + waiter.pause);
         }
         self.waiters.push(waiter);
-        self.look(self.waiters.len() - 1);
+        if !self.look(self.waiters.len() - 1) {
+            self.tell();
+        }
     }
 
     fn watch(&mut self, waiter: &Waiter) -> Option<i32> {
@@ -144,6 +149,15 @@ impl Room {
         let waiter = self.waiters.remove(index);
         self.finish(waiter, result);
         true
+    }
+
+    /// Tells the other nodes for which locks this one waits.
+    fn tell(&self) {
+        let wait = |waiter: &Waiter| LockWait {
+            lock: String::from_utf8_lossy(waiter.request.object.as_bytes()).into_owned(),
+            since_unix_ms: waiter.since_unix_ms,
+        };
+        self.hands.objects.entry.waits(self.waiters.iter().map(wait).collect());
     }
 
     fn attempt(&self, request: &StoreRequest) -> Result<StoreReply> {
@@ -218,11 +232,15 @@ impl Room {
 
     /// Tries the locks of those who are meant, first come, first served.
     fn look_at(&mut self, is_meant: impl Fn(&Waiter) -> bool) {
+        let before = self.waiters.len();
         let mut index = 0;
         while index < self.waiters.len() {
             if !is_meant(&self.waiters[index]) || !self.look(index) {
                 index += 1;
             }
+        }
+        if self.waiters.len() < before {
+            self.tell();
         }
     }
 

@@ -170,6 +170,7 @@ fn op_of(operation: &StoreOperation) -> (Op, Vec<u8>) {
             (Op::List, List { prefix: prefix.clone(), after: after.clone() }.encode())
         }
         StoreOperation::LockInfo => (Op::LockInfo, Vec::new()),
+        StoreOperation::Nodes => (Op::Nodes, Vec::new()),
         StoreOperation::Scrub { is_restart, max_bytes } => {
             (Op::Scrub, Scrub { is_restart: *is_restart, max_bytes: *max_bytes }.encode())
         }

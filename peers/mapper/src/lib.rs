@@ -58,6 +58,7 @@ mod tests;
 mod tree_walk;
 mod turn;
 mod volumes;
+mod waiting;
 
 pub use config::{Config, ConfigError};
 

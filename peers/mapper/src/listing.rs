@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 
-use protocol::{Failure, List, Listed, ListedVolume, ListedVolumes, Message};
-use volume::{ObjectName, ParsedName};
+use protocol::{ErrorKind, Failure, List, Listed, ListedVolume, ListedVolumes, LockInfo, Message};
+use volume::{ObjectName, ParsedName, RootState};
 
 use crate::{
     asked::{Answer, Asked},
@@ -67,6 +67,17 @@ impl Service {
         Ok(all.into_inner().into_iter().flatten().collect())
     }
 
+    /// Who holds a volume's lock; a record that cannot be read keeps nobody from seeing the volume.
+    async fn lock_shown(&self, name: &ObjectName) -> Option<LockInfo> {
+        match self.stores.lock_info(name).await {
+            Err(failure) if failure.kind == ErrorKind::Corrupt => {
+                let owner = Some("a damaged record".to_owned());
+                Some(LockInfo { owner, description: String::new(), number: 0, since_unix_ms: 0 })
+            }
+            lock => lock.ok(),
+        }
+    }
+
     async fn line(&self, name: &[u8]) -> Option<ListedVolume> {
         let shown = String::from_utf8_lossy(name).into_owned();
         let Some(object) = std::str::from_utf8(name).ok().and_then(ObjectName::new) else {
@@ -76,7 +87,11 @@ impl Service {
             });
         };
         match self.stores.find_live(&object).await {
-            Ok(Some(found)) => Some(ListedVolume { name: shown, info: Ok(describe(&object, &found, None)) }),
+            Ok(Some(found)) => {
+                let is_volume = found.root().state != RootState::ReadOnly;
+                let lock = if is_volume { self.lock_shown(&object).await } else { None };
+                Some(ListedVolume { name: shown, info: Ok(describe(&object, &found, lock)) })
+            }
             Ok(None) => None,
             // It is listed under its proper name.
             Err(_) if name.starts_with(FORMER_PREFIX.as_bytes()) => None,

@@ -14,6 +14,7 @@ use xseg::PortNumber;
 
 use crate::{
     config::Config, parallel::Signal, serve::serve, service::Service, store_calls::Stores, volumes::Volumes,
+    waiting::Waiting,
 };
 
 /// How long a mapper takes to write back and close its maps before it leaves them to the next one.
@@ -39,6 +40,7 @@ impl Mapper {
             tasks,
             volumes: Volumes::new(config.map_cache_bytes),
             boot,
+            waiting: Waiting::default(),
             breath: RefCell::default(),
             collecting: Gate::default(),
             collections: RefCell::default(),
@@ -93,6 +95,8 @@ impl Peer for Mapper {
             "open_maps": open_maps,
             "locks_held": self.service.volumes.lock_count(),
             "loaded_nodes": loaded_nodes,
+            "writers_waiting": self.service.waiting.count(),
+            "waiting": self.service.waiting.told(),
             "collected_objects": collected_objects,
             "collected_bytes": collected_bytes,
         })

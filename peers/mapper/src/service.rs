@@ -19,6 +19,7 @@ use crate::{
     store_calls::Stores,
     turn::Turn,
     volumes::{Volume, Volumes},
+    waiting::Waiting,
 };
 
 /// The state of a mapper.
@@ -27,6 +28,8 @@ pub(crate) struct Service {
     pub(crate) stores: Stores,
     pub(crate) volumes: Volumes,
     pub(crate) boot: BootId,
+    /// Whose writers wait for other nodes.
+    pub(crate) waiting: Waiting,
     /// Given at the next turn of the loop.
     pub(crate) breath: RefCell<Signal>,
     /// One collection at a time.
@@ -165,8 +168,7 @@ impl Service {
             }
             // Without the turn: reads go on meanwhile.
             drop(turn);
-            let waited = self.stopping.or(self.stores.acquire(&volume.name, true)).await;
-            waited.unwrap_or_else(|| Err(stopping(&volume.name)))?;
+            self.await_lock(&volume.name).await?;
             has_waited = true;
         }
     }

@@ -137,10 +137,29 @@ fn details(encoder: &mut DescriptorEncoder<'_>, roles: &[Status]) -> fmt::Result
         }
     }
     for (name, values) in by_name {
-        gauges(encoder, name, "As the role's status has it", values.into_iter())?;
+        match COUNTED.iter().find(|(counted, _)| *counted == name) {
+            Some((_, help)) => counters(encoder, name, help, None, values.into_iter())?,
+            None => {
+                let told = TOLD.iter().find(|(told, _)| *told == name).map(|(_, help)| *help);
+                gauges(encoder, name, told.unwrap_or("As the role's status has it"), values.into_iter())?;
+            }
+        }
     }
     Ok(())
 }
+
+/// Numbers of roles that only grow.
+const COUNTED: [(&str, &str); 1] =
+    [("shut_outs", "How often the cluster put the client of a store on its blocklist")];
+/// Numbers of roles that somebody may want to be woken for.
+const TOLD: [(&str, &str); 6] = [
+    ("free_bytes", "Free space on the filesystem of a store"),
+    ("is_connected", "Whether a store has a connection to its cluster"),
+    ("lock_waiters", "Requests that wait for a lock at a store"),
+    ("locks_held", "Volumes whose locks this node has"),
+    ("volumes_lost", "Volumes that this node had and has no more, because their locks were broken"),
+    ("writers_waiting", "Volumes that are written here and whose locks another node has"),
+];
 
 fn of_segment(encoder: &mut DescriptorEncoder<'_>, segment: &SegmentSample) -> fmt::Result {
     let SegmentSample { requests, requests_in_use, arena_bytes, reserved_bytes, deaths, anomalies, .. } =
@@ -177,13 +196,16 @@ where
     Ok(())
 }
 
-fn counters<L: EncodeLabelSet>(
+fn counters<L: EncodeLabelSet, N>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
     unit: Option<&Unit>,
-    values: impl Iterator<Item = (L, u64)>,
-) -> fmt::Result {
+    values: impl Iterator<Item = (L, N)>,
+) -> fmt::Result
+where
+    ConstCounter<N>: EncodeMetric,
+{
     let mut metric = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
     for (labels, value) in values {
         ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;

@@ -107,6 +107,12 @@ impl Config {
         load().map(drop)
     }
 
+    /// Whether this is the store of maps, whose locks are a stack's own; a store of blocks only looks at them.
+    #[must_use]
+    pub fn keeps_locks(&self) -> bool {
+        self.lock_place() == (&self.pool, &self.namespace) && !self.foreign_locks
+    }
+
     /// Where the locks are: pool and namespace.
     #[must_use]
     pub fn lock_place(&self) -> (&str, &str) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
+use peer::slots::Slots;
 use store::{ErrorKind, Lister, ObjectName, StoreError, StoreReply, StoreRequest};
 
 use crate::config::Config;
@@ -13,11 +14,11 @@ use crate::fault::{Fault, Result, is_shut_out};
 use crate::fences::{Fences, Wish};
 use crate::jobs;
 use crate::librados::{Done, Ended, Heard, Region, Watch};
-use crate::link::{Link, Linker, Note};
+use crate::link::{Link, Linker, Own};
 use crate::operation::{After, Operation, Way, begin, way_of};
 use crate::pool::{Pool, Wake};
+use crate::presence::Presence;
 use crate::status::Status;
-use peer::slots::Slots;
 
 /// A store in RADOS, as a state machine of one thread. `T` comes back with each finished operation.
 pub(crate) struct Engine<T> {
@@ -35,6 +36,7 @@ pub(crate) struct Engine<T> {
     under_way: usize,
     /// How often the cluster shut this client out.
     shut_outs: u64,
+    presence: Presence,
     arrived: Receiver<Event>,
     tell: Teller,
     linker: Arc<Linker>,
@@ -66,6 +68,8 @@ enum Event {
     Watching(u64, ObjectName, Result<Watch>),
     Enlisted(u64, ObjectName, u64, u64, Result<()>),
     Heard(u64, ObjectName, Heard),
+    Present(u64, Result<Option<Watch>>),
+    Asked(u64, Heard),
     Linked(std::result::Result<Link, Error>),
 }
 
@@ -88,21 +92,16 @@ impl Teller {
 }
 
 impl<T> Engine<T> {
-    /// Connects to the cluster. `key`: which radosd this is. `wake` is called from other threads when there is something
+    /// Connects to the cluster. `wake` is called from other threads when there is something
     /// for [`Engine::turn`].
     ///
     /// # Errors
     /// [`Error`] by the setting that cannot work, or what cannot be reached.
-    pub(crate) fn new(
-        config: &Config,
-        key: String,
-        note: Option<Note>,
-        wake: Wake,
-    ) -> std::result::Result<Self, Error> {
-        let linker = Arc::new(Linker::new(config.clone(), key, note)?);
+    pub(crate) fn new(config: &Config, own: Own, wake: Wake) -> std::result::Result<Self, Error> {
+        let linker = Arc::new(Linker::new(config.clone(), own)?);
         let link = Arc::new(linker.connect()?);
         let (sender, arrived) = unbounded();
-        Ok(Self {
+        let mut engine = Self {
             operations: Slots::default(),
             fences: Fences::new(config.foreign_locks),
             connection: Connection::Up(link),
@@ -112,13 +111,16 @@ impl<T> Engine<T> {
             set_aside: 0,
             under_way: 0,
             shut_outs: 0,
+            presence: Presence::default(),
             arrived,
             tell: Teller { sender, wake },
             linker,
             lister: Arc::default(),
             stop: Arc::default(),
             pool: Pool::start(config.nr_threads)?,
-        })
+        };
+        engine.appear();
+        Ok(engine)
     }
 
     /// Takes an operation. The region's memory must stay until the operation is among the finished.
@@ -160,14 +162,17 @@ impl<T> Engine<T> {
     }
 
     /// Whether [`Engine::look_again`] is of use.
-    pub(crate) fn has_waiters(&self) -> bool {
-        self.fences.has_waiters()
+    pub(crate) fn looks_again(&self) -> bool {
+        self.fences.has_waiters() || self.presence.is_lost()
     }
 
     /// Looks at the locks that are waited for, should a notification have been lost.
     pub(crate) fn look_again(&mut self) {
         if matches!(self.connection, Connection::Down) {
             self.connect();
+        }
+        if self.presence.is_lost() {
+            self.appear();
         }
         self.fences.look_again();
         self.fulfil();
@@ -183,10 +188,13 @@ impl<T> Engine<T> {
 
     /// What a person wants to know of the store.
     pub(crate) fn status(&self) -> Status {
+        let link = if let Connection::Up(link) = &self.connection { Some(link) } else { None };
         Status {
-            is_connected: matches!(self.connection, Connection::Up(_)),
+            client: link.map(|link| link.locks.address().to_owned()).unwrap_or_default(),
+            is_connected: link.is_some(),
             under_way: self.under_way,
             locks_held: self.fences.held_count(),
+            lock_waiters: self.presence.waits_count(),
             shut_outs: self.shut_outs,
         }
     }
@@ -213,8 +221,20 @@ impl<T> Engine<T> {
             Event::Heard(generation, lock, heard) if generation == self.generation => {
                 self.fences.heard(&lock, heard);
             }
-            Event::Watching(_, _, Ok(watch)) => self.drop_in_pool(watch),
-            Event::Watching(..) | Event::Enlisted(..) | Event::Heard(..) => {}
+            Event::Present(generation, result) if generation == self.generation => {
+                self.presence.began(result)
+            }
+            Event::Asked(generation, heard) if generation == self.generation => {
+                let link = if let Connection::Up(link) = &self.connection { Some(&**link) } else { None };
+                let lost = self.presence.heard(heard, link);
+                self.drop_in_pool(lost);
+            }
+            Event::Watching(_, _, Ok(watch)) | Event::Present(_, Ok(Some(watch))) => self.drop_in_pool(watch),
+            Event::Watching(..)
+            | Event::Enlisted(..)
+            | Event::Heard(..)
+            | Event::Present(..)
+            | Event::Asked(..) => {}
             Event::Linked(result) => self.linked(result),
         }
     }
@@ -259,6 +279,20 @@ impl<T> Engine<T> {
             let result = link.locks.watch(&lock, hear);
             drop(link);
             tell.tell(Event::Watching(generation, lock, result));
+        };
+        self.pool.run(false, Box::new(work));
+    }
+
+    /// Begins to answer those who ask which nodes live.
+    fn appear(&mut self) {
+        self.presence.begin();
+        let Connection::Up(link) = &self.connection else { return };
+        let (link, tell, generation) = (link.clone(), self.tell.clone(), self.generation);
+        let work = move || {
+            let teller = tell.clone();
+            let result = link.register.watch(move |heard| teller.tell(Event::Asked(generation, heard)));
+            drop(link);
+            tell.tell(Event::Present(generation, result));
         };
         self.pool.run(false, Box::new(work));
     }
@@ -331,6 +365,7 @@ impl<T> Engine<T> {
         } else if is_busy {
             operation.is_set_aside = true;
             self.set_aside += 1;
+            self.presence.waits(slot, &lock);
             self.fences.wait(slot, &lock);
         }
         if is_shut_out {
@@ -372,6 +407,8 @@ impl<T> Engine<T> {
         self.shut_outs += 1;
         self.generation += 1;
         self.fences.down();
+        let watch = self.presence.lose();
+        self.drop_in_pool(watch);
         self.fulfil();
         self.drop_in_pool(link);
         self.connect();
@@ -389,6 +426,7 @@ impl<T> Engine<T> {
             Ok(link) => {
                 self.connection = Connection::Up(Arc::new(link));
                 self.fences.up();
+                self.appear();
                 stalled.into_iter().for_each(|slot| self.proceed(slot));
             }
             Err(error) => {
@@ -426,6 +464,7 @@ impl<T> Engine<T> {
 
     fn finish(&mut self, slot: u32, result: Result<StoreReply>) {
         self.leave(slot);
+        self.presence.finished(slot);
         let Operation { request, token, is_set_aside, .. } = self.operations.remove(slot);
         let result = result.map_err(|fault| fault.while_doing(request.operation.action(), &request.object));
         self.finished.push_back(Finished { token, result, was_set_aside: is_set_aside });
@@ -442,6 +481,9 @@ impl<T> Drop for Engine<T> {
                 Ok(_) => {}
                 Err(_) => return,
             }
+        }
+        if let Connection::Up(link) = &self.connection {
+            link.leave();
         }
         if self.is_idle() {
             self.linker.forget();

@@ -81,6 +81,26 @@ pub enum Error {
         /// What the library says.
         source: io::Error,
     },
+    /// Another stack that lives has this node's name.
+    #[error(
+        "node \"{name}\" is {holder}: two stacks of one name would both write where one may; give each its own `node`"
+    )]
+    NodeTaken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        holder: String,
+    },
+    /// The nodes cannot be told that this one is there.
+    #[error("cannot enter node \"{name}\" among those that use pool {pool}")]
+    Node {
+        /// The name.
+        name: String,
+        /// Where the locks are.
+        pool: String,
+        /// What the library says.
+        source: io::Error,
+    },
     /// A file of the cluster's or of ours cannot be used.
     #[error("cannot read ceph_conf = {}", path.display())]
     File {

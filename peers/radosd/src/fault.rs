@@ -21,6 +21,14 @@ impl Fault {
         }
     }
 
+    /// As the error of a store that cannot start.
+    pub(crate) fn into_io(self) -> io::Error {
+        match self {
+            Self::Kind(kind) => io::Error::other(kind.to_string()),
+            Self::Cluster(error) => error,
+        }
+    }
+
     /// Whether the cluster has put us on its blocklist.
     pub(crate) fn is_shut_out(&self) -> bool {
         matches!(self, Self::Cluster(error) if is_shut_out(error))

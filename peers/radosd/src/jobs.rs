@@ -29,6 +29,7 @@ pub(crate) fn perform(
             Ok(StoreReply::Done)
         }
         StoreOperation::LockInfo => Ok(StoreReply::Lock(locks.info(name)?)),
+        StoreOperation::Nodes => Ok(StoreReply::Nodes(link.register.list()?)),
         StoreOperation::Hash => Ok(StoreReply::Hash(hash(&link.objects, &of_object(name), stop)?)),
         StoreOperation::List { prefix, after, max_bytes } => {
             let page = list(link, lister, (prefix, after, *max_bytes), stop)?;

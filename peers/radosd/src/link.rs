@@ -4,25 +4,54 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::bounded;
+use store::NodeRecord;
 
 use crate::config::{Config, load};
 use crate::error::Error;
 use crate::librados::{Access, Cluster, Context, Functions};
 use crate::locks::Locks;
+use crate::nodes::Register;
 
 /// A connection: where the objects are, and the locks.
 pub(crate) struct Link {
     pub(crate) objects: Arc<Context>,
     pub(crate) locks: Locks,
+    pub(crate) register: Register,
 }
 
 /// What it takes to connect.
 pub(crate) struct Linker {
     functions: Arc<Functions>,
     config: Config,
-    /// Which radosd this is, in records of locks.
-    key: String,
-    note: Option<Note>,
+    own: Own,
+}
+
+/// How long a store that stops waits until the other nodes know.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
+
+impl Link {
+    /// Tells the other nodes that this one stops; a cluster that does not answer holds nobody up.
+    pub(crate) fn leave(self: &Arc<Self>) {
+        let (told, heard) = bounded(1);
+        let link = self.clone();
+        let work = move || drop(told.send(link.register.leave()));
+        let is_begun = std::thread::Builder::new().name("radosd-leave".into()).spawn(work).is_ok();
+        if !is_begun || !matches!(heard.recv_timeout(LEAVE_PATIENCE), Ok(Ok(()))) {
+            tracing::info!("the other nodes may not know that this one stopped");
+        }
+    }
+}
+
+/// Who a store is.
+pub(crate) struct Own {
+    /// Which radosd it is, in records of locks.
+    pub(crate) key: String,
+    pub(crate) note: Option<Note>,
+    /// The stack for which locks are kept; none if they are kept for nobody in particular.
+    pub(crate) node: Option<NodeRecord>,
 }
 
 /// The client's address, in a file that outlives the process: who takes its port over shuts its client out, because what it
@@ -32,8 +61,8 @@ pub(crate) struct Note(PathBuf);
 impl Linker {
     /// # Errors
     /// If Ceph's library cannot be opened.
-    pub(crate) fn new(config: Config, key: String, note: Option<Note>) -> Result<Self, Error> {
-        Ok(Self { functions: Arc::new(load()?), config, key, note })
+    pub(crate) fn new(config: Config, own: Own) -> Result<Self, Error> {
+        Ok(Self { functions: Arc::new(load()?), config, own })
     }
 
     /// Connects, shuts out whoever is noted, and notes this client. Blocks.
@@ -65,12 +94,28 @@ impl Linker {
         };
         let objects = open(&config.pool, &config.namespace)?;
         let (lock_pool, lock_namespace) = config.lock_place();
-        let locks = Locks::new(open(lock_pool, lock_namespace)?, &self.key, &address, config.foreign_locks);
-        if let Some(note) = &self.note {
+        let lock_context = open(lock_pool, lock_namespace)?;
+        let locks = Locks::new(lock_context.clone(), &self.own.key, &address, config.foreign_locks);
+        if let Some(note) = &self.own.note {
             self.shut_out_predecessor(note, &cluster)?;
             note.write(&address)?;
         }
-        Ok(Link { objects, locks })
+        let register = self.enter_nodes(lock_context, address)?;
+        Ok(Link { objects, locks, register })
+    }
+
+    fn enter_nodes(&self, locks: Arc<Context>, address: String) -> Result<Register, Error> {
+        let own = self.own.node.clone().map(|node| NodeRecord { address, ..node });
+        let name = own.as_ref().map(|own| own.name.clone()).unwrap_or_default();
+        let register = Register::new(locks, own);
+        match register.join() {
+            Ok(None) => Ok(register),
+            Ok(Some(holder)) => Err(Error::NodeTaken { name, holder: holder.to_string() }),
+            Err(fault) => {
+                let pool = self.config.lock_place().0.to_owned();
+                Err(Error::Node { name, pool, source: fault.into_io() })
+            }
+        }
     }
 
     fn shut_out_predecessor(&self, note: &Note, cluster: &Cluster) -> Result<(), Error> {
@@ -83,7 +128,7 @@ impl Linker {
 
     /// Nothing of this process is under way any more.
     pub(crate) fn forget(&self) {
-        if let Some(note) = &self.note {
+        if let Some(note) = &self.own.note {
             note.remove();
         }
     }

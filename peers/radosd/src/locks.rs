@@ -6,8 +6,9 @@
 use std::ffi::CStr;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use peer::node::unix_ms;
 use store::{ErrorKind, LockState, ObjectName};
 
 use crate::fault::{Result, if_found};
@@ -327,11 +328,6 @@ impl Record {
 }
 
 /// Whether somebody else changed or made the object first.
-fn has_lost(error: &io::Error) -> bool {
+pub(crate) fn has_lost(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ERANGE | libc::EOVERFLOW | libc::ENOENT))
-}
-
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

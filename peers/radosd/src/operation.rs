@@ -58,9 +58,10 @@ pub(crate) fn way_of<T>(operation: &Operation<T>) -> Way {
         StoreOperation::Hash | StoreOperation::List { .. } | StoreOperation::Scrub { .. } => {
             Way::Thread { is_heavy: true }
         }
-        StoreOperation::Acquire { .. } | StoreOperation::Release { .. } | StoreOperation::LockInfo => {
-            Way::Thread { is_heavy: false }
-        }
+        StoreOperation::Acquire { .. }
+        | StoreOperation::Release { .. }
+        | StoreOperation::LockInfo
+        | StoreOperation::Nodes => Way::Thread { is_heavy: false },
         _ => Way::Library,
     }
 }
@@ -115,6 +116,7 @@ pub(crate) fn begin<T>(operation: &Operation<T>, objects: &Context, done: Done) 
         StoreOperation::Acquire { .. }
         | StoreOperation::Release { .. }
         | StoreOperation::LockInfo
+        | StoreOperation::Nodes
         | StoreOperation::Hash
         | StoreOperation::Scrub { .. }
         | StoreOperation::List { .. } => unreachable!("threads do these: way_of()"),

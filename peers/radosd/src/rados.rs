@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::engine::{Engine, Finished};
 use crate::error::Error;
 use crate::librados::{Buffer, Region};
+use crate::link::Own;
 
 /// A store in RADOS. Calls block; any number of threads may call.
 pub struct Rados {
@@ -47,7 +48,7 @@ impl Rados {
         let builder = std::thread::Builder::new().name("radosd".into());
         let serve = move || {
             let wake = Arc::new(move || drop(bell.send(Order::Turn)));
-            match Engine::new(&config, unique_key(), None, wake) {
+            match Engine::new(&config, Own { key: unique_key(), note: None, node: None }, wake) {
                 Ok(engine) => {
                     let _is_awaited = opened.send(Ok(()));
                     serve(engine, &arrived);

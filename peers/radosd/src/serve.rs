@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::engine::{Engine, Finished};
 use crate::error::Error;
 use crate::librados::Region;
-use crate::link::Note;
+use crate::link::{Note, Own};
 
 /// How often locks that are waited for are looked at, should a notification have been lost.
 const LOOK_AGAIN_NS: u64 = 5_000_000_000;
@@ -34,7 +34,9 @@ pub fn serve(segment: &Segment, common: &Common, config: &Config, stop: &Stop) -
         let waker = effects.waker();
         let note = Note::new(common.run_dir.join(format!("{}.rados", common.role)));
         let key = format!("{}/{}", common.node, common.role);
-        let engine = Engine::new(config, key, Some(note), Arc::new(move || waker.wake()))?;
+        let node = config.keeps_locks().then(|| peer::node::record(common, segment));
+        let own = Own { key, note: Some(note), node };
+        let engine = Engine::new(config, own, Arc::new(move || waker.wake()))?;
         tracing::info!(role = common.role, pool = config.pool, namespace = config.namespace, "connected");
         Ok(Server { engine, effects, is_stopping: false })
     })
@@ -79,7 +81,7 @@ impl Server {
         for _ in 0..self.engine.take_set_aside() {
             self.effects.set_aside();
         }
-        if self.engine.has_waiters() {
+        if self.engine.looks_again() {
             self.effects.wake_at(self.effects.now_ns() + LOOK_AGAIN_NS);
         }
         has_answered

@@ -9,7 +9,8 @@ use xseg::{Held, PortNumber, Refused};
 use crate::{
     cache::Cache,
     completing::Wakeup,
-    flow::{Flow, Next},
+    flow::Next,
+    lost::Lost,
     operation::{Errand, NextStage, Operation, Scanning, Stage, Step, Wait},
     partial::{BlockKey, Partial},
     slab::Slab,
@@ -51,6 +52,7 @@ pub(crate) struct Composer {
     /// Ticks without a request.
     pub(crate) quiet_ticks: u32,
     pub(crate) is_stopping: bool,
+    lost: Lost,
 }
 
 /// Where a request goes.
@@ -128,6 +130,8 @@ impl Peer for Composer {
             "requests_under_way": self.sent,
             "mapper_calls": self.call_count,
             "partial_blocks": self.partials.len(),
+            "volumes_lost": self.lost.count(),
+            "lost": self.lost.told(),
         })
     }
 }
@@ -153,6 +157,7 @@ impl Composer {
             accepted: 0,
             quiet_ticks: 0,
             is_stopping: false,
+            lost: Lost::default(),
         }
     }
 
@@ -216,7 +221,7 @@ impl Composer {
     }
 
     /// Lets a request run on its volume, or wait for its turn.
-    pub(crate) fn admit(&mut self, op: Op, request: Held) {
+    fn admit(&mut self, op: Op, request: Held) {
         let volume = self.volume_named(request.target().as_ref());
         let needs_whole = matches!(op, Op::Snapshot | Op::Resize | Op::Close | Op::Rename | Op::Update);
         let is_rushing = needs_whole && !self.partials.is_empty() && self.rush(volume);
@@ -234,11 +239,8 @@ impl Composer {
             _ => false,
         };
         let Some(flow) = self.volumes.get_mut(volume).map(|volume| &mut volume.flow) else { return };
-        let is_serving = matches!(flow, Flow::Serving { .. });
-        match flow.admit(request, is_barrier) {
-            Some(request) => self.start(volume, op, request, is_barrier),
-            None if is_serving => self.drains(volume, op),
-            None => {}
+        if let Some(request) = flow.admit(request, is_barrier) {
+            self.start(volume, op, request, is_barrier);
         }
     }
 
@@ -422,6 +424,10 @@ impl Composer {
         let Some(mut operation) = self.operations.remove(key) else { return };
         let volume = operation.volume;
         self.settle(&operation);
+        if let Some(volume) = self.volumes.get(volume) {
+            let (failure, effects) = (operation.failure.as_ref(), &self.effects);
+            self.lost.note(&volume.name, operation.op, failure, || effects.unix_ms());
+        }
         if let Some(mut request) = operation.request.take() {
             let is_passed = matches!(operation.stage, Stage::Passing { .. });
             if operation.failure.is_none() && !is_passed && operation.op != Op::Extents {

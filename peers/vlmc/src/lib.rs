@@ -12,7 +12,6 @@
 
 #![deny(missing_docs)]
 
-mod asking;
 mod cache;
 mod completing;
 mod composer;
@@ -21,6 +20,7 @@ mod dirty;
 mod filling;
 mod flow;
 mod flushing;
+mod lost;
 mod map_calls;
 mod moving;
 mod object;

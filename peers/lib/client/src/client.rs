@@ -477,7 +477,7 @@ impl Client {
 }
 
 /// The bytes of the buffer that the peer says it filled.
-fn serviced(reply: &Held) -> Result<Vec<u8>, Failure> {
+pub(crate) fn serviced(reply: &Held) -> Result<Vec<u8>, Failure> {
     let length = reply.serviced().min(reply.buffer_bytes());
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
     match reply.read(0, &mut bytes) {
@@ -492,6 +492,6 @@ pub(crate) fn unsent(op: Op, error: &xseg::Error) -> Failure {
     Failure::new(ErrorKind::Invalid, format!("cannot send {}: {error}", op.name()))
 }
 
-fn garbled(op: Op, error: &protocol::Malformed) -> Failure {
+pub(crate) fn garbled(op: Op, error: &protocol::Malformed) -> Failure {
     Failure::new(ErrorKind::Corrupt, format!("the answer to {} makes no sense: {error}", op.name()))
 }

@@ -14,6 +14,7 @@ mod data;
 mod device;
 pub mod keeping;
 mod listener;
+mod nodes;
 mod settling;
 mod stack;
 

@@ -16,6 +16,7 @@ mod event_loop;
 pub mod latency;
 pub mod logging;
 pub mod measures;
+pub mod node;
 pub mod slots;
 pub mod status;
 mod stop;

@@ -3,8 +3,8 @@
 use std::fmt::Display;
 
 use protocol::{
-    Acquire, Copy, Damaged, Failure, Flags, Granted, Hashed, List, Listed, LockInfo, Message, Op, Release,
-    Scrub, Scrubbed,
+    Acquire, Copy, Damaged, Failure, Flags, Granted, Hashed, List, Listed, LockInfo, Message, Nodes, Op,
+    Release, Scrub, Scrubbed,
 };
 use store::{
     ErrorKind, Fence, LockState, ObjectName, ScrubState, StoreError, StoreOperation, StoreReply,
@@ -73,6 +73,7 @@ fn operation(held: &Held, op: Op, flags: Flags) -> Result<StoreOperation, Failur
             StoreOperation::List { prefix, after, max_bytes: room.saturating_sub(PAGE_COST) }
         }
         Op::LockInfo => StoreOperation::LockInfo,
+        Op::Nodes => StoreOperation::Nodes,
         Op::Scrub => {
             let Scrub { is_restart, max_bytes } = argument(held)?;
             StoreOperation::Scrub { is_restart, max_bytes }
@@ -154,6 +155,7 @@ pub fn encode(held: &mut Held, result: Result<StoreReply, StoreError>) -> Result
         StoreReply::Names(page) => {
             set_buffer(held, &Listed { names: page.names, more: page.more }.encode())?;
         }
+        StoreReply::Nodes(nodes) => set_buffer(held, &Nodes { nodes }.encode())?,
         StoreReply::Scrubbed(state) => set_buffer(held, &scrubbed(*state).encode())?,
     }
     Ok(())

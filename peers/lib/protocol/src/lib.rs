@@ -15,13 +15,13 @@ pub use flags::Flags;
 pub use message::{
     Acquire, Attach, Attached, AttachedList, Base, BlockList, BlockSource, Checked, Clone, Collected,
     Compare, Copy, Damaged, Differences, Entries, Entry, Extent, Extents, Finding, Fresh, Granted, Hashed,
-    List, Listed, ListedVolume, ListedVolumes, LockInfo, Malformed, Message, PARTIAL_BLOCK_BYTES,
+    List, Listed, ListedVolume, ListedVolumes, LockInfo, Malformed, Message, Nodes, PARTIAL_BLOCK_BYTES,
     PIECE_BYTES, Release, Renamed, Resize, Scrub, Scrubbed, Severity, Shape, Snapshot, VolumeInfo,
     VolumeKind,
 };
 pub use operation::Op;
 pub use status::{Failure, Status};
-pub use store::ErrorKind;
+pub use store::{ErrorKind, LockWait, Node, NodeRecord};
 
 /// The longest argument of a request, in bytes.
 pub const ARGUMENT_MAX: usize = 512;

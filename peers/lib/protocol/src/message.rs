@@ -326,6 +326,11 @@ messages! {
         /// The first of them.
         damages: Vec<Damaged>,
     }
+    /// Result of nodes, in the buffer.
+    Nodes {
+        /// In order of their names.
+        nodes: Vec<store::Node>,
+    }
     /// A piece of an object that is not what was written.
     Damaged {
         /// Name of the object.

@@ -41,11 +41,12 @@ pub enum Op {
     Attached = 33,
     Scrub = 34,
     Check = 35,
+    Nodes = 36,
 }
 
 impl Op {
     /// Every operation, in the order of its number.
-    pub const ALL: [Op; 36] = [
+    pub const ALL: [Op; 37] = [
         Op::Ping,
         Op::Read,
         Op::Write,
@@ -82,6 +83,7 @@ impl Op {
         Op::Attached,
         Op::Scrub,
         Op::Check,
+        Op::Nodes,
     ];
 
     /// The operation with this number, if there is one.
@@ -133,6 +135,7 @@ impl Op {
             Op::Attached => "attached",
             Op::Scrub => "scrub",
             Op::Check => "check",
+            Op::Nodes => "nodes",
         }
     }
 }
@@ -147,6 +150,6 @@ mod tests {
             assert_eq!(usize::from(op.number()), position, "{}", op.name());
             assert_eq!(Op::from_number(op.number()), Some(*op));
         }
-        assert_eq!(Op::from_number(36), None);
+        assert_eq!(Op::from_number(37), None);
     }
 }

@@ -124,6 +124,8 @@ pub enum Action {
     List,
     /// Asking who holds a lock.
     LockInfo,
+    /// Asking who uses the store.
+    Nodes,
     /// Comparing what is at rest with its checksums.
     Scrub,
 }
@@ -147,6 +149,7 @@ impl fmt::Display for Action {
             Self::WriteZeroes => "write zeroes to",
             Self::List => "list from",
             Self::LockInfo => "look at lock of",
+            Self::Nodes => "list nodes for",
             Self::Scrub => "scrub from",
         })
     }

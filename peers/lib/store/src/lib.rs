@@ -15,12 +15,14 @@ pub mod conformance;
 mod error;
 mod listing;
 mod name;
+mod node;
 mod request;
 
 pub use blocking::{Data, Store};
 pub use error::{Action, ErrorKind, StoreError};
 pub use listing::{Lister, Smallest};
 pub use name::{NameError, ObjectName};
+pub use node::{LockWait, Node, NodeRecord};
 pub use request::{
     Damage, Fence, LockState, Page, ScrubState, StoreOperation, StoreReply, StoreRequest, WriteMode,
 };

@@ -1,6 +1,6 @@
 //! What a store is asked, and what it answers.
 
-use crate::{Action, ObjectName};
+use crate::{Action, Node, ObjectName};
 
 /// One operation on one object or lock. The bytes of reads, writes and lists travel beside it, in a buffer of the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +121,8 @@ pub enum StoreOperation {
     },
     /// Who holds the lock.
     LockInfo,
+    /// Who uses the store.
+    Nodes,
     /// One step of a scrub: compares objects with their checksums, and makes those that are missing.
     Scrub {
         /// Begin anew instead of going on where the last step of anybody ended.
@@ -156,6 +158,8 @@ pub enum StoreReply {
     Lock(LockState),
     /// Names of objects.
     Names(Page),
+    /// Who uses the store, in order of their names.
+    Nodes(Vec<Node>),
     /// How far a scrub is.
     Scrubbed(Box<ScrubState>),
 }
@@ -267,6 +271,7 @@ impl StoreRequest {
             | StoreOperation::Flush
             | StoreOperation::List { .. }
             | StoreOperation::LockInfo
+            | StoreOperation::Nodes
             | StoreOperation::Scrub { .. } => true,
         }
     }
@@ -310,6 +315,7 @@ impl StoreOperation {
             Self::WriteZeroes { .. } => Action::WriteZeroes,
             Self::List { .. } => Action::List,
             Self::LockInfo => Action::LockInfo,
+            Self::Nodes => Action::Nodes,
             Self::Scrub { .. } => Action::Scrub,
         }
     }
