@@ -71,7 +71,10 @@ is_on 2
 goes_on 2 3 100
 
 # A node dies. Its locks do not, and nobody starts the instance elsewhere until they are broken.
+left=$(on 2 'vlmc showmapped --json' | sed -n 's/^ *"location": "\(\/dev\/loop[0-9]*\)",/\1/p')
 on 2 'kill -KILL -1' || :
+# A machine that dies takes its devices with it; this one shares them with the host.
+for device in $left; do losetup --detach "$device"; done
 gnt-node modify --offline=yes node2.sandbox.test
 if gnt-instance failover -f --shutdown-timeout=0 "$instance"; then exit 1; fi
 vlmc list --json | sed -n 's/^ *"name": "\(.*\.ext\.disk.\)",/\1/p' | while read -r disk; do vlmc unlock -f "$disk"; done
