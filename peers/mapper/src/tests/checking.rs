@@ -284,9 +284,10 @@ fn a_rename_that_was_not_finished_is_found_and_finished() {
         let mut caller = rig.client();
         family(&mut caller);
         rig.world.break_after(Fault { after, is_done: true });
-        let is_renamed = caller.client.rename("volume", "renamed").is_ok();
+        drop(caller.client.rename("volume", "renamed"));
         drop(caller);
-        if is_renamed {
+        // An answer says nothing: what the mapper does beside the rename may be what the stores stopped at.
+        if !rig.world.has_stopped() {
             break;
         }
         rig.crash();
