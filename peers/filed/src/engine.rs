@@ -146,9 +146,12 @@ impl<T> Engine<T> {
 
     /// Gives the kernel what is to do. A sleep on the ring does so too.
     pub fn submit(&mut self) {
-        if let Some(Err(error)) = self.ring.as_mut().map(Ring::submit) {
-            panic!("the kernel refuses to run our ring any more: {error}");
-        }
+        must_go_on(self.ring.as_mut().map(Ring::submit));
+    }
+
+    /// Gives the kernel what is to do, if that is worth a call.
+    pub(crate) fn submit_group(&mut self) {
+        must_go_on(self.ring.as_mut().map(Ring::submit_group));
     }
 
     /// Whether a `submit` would give the kernel something.
@@ -184,10 +187,7 @@ impl<T> Engine<T> {
 
     /// Sleeps until a transfer ends, the futex is woken, or the time is over.
     pub(crate) fn sleep(&mut self, futex: Futex, longest: Duration) {
-        let slept = self.ring.as_mut().map(|ring| ring.wait(futex, longest));
-        if let Some(Err(error)) = slept {
-            panic!("the kernel refuses to run our ring any more: {error}");
-        }
+        must_go_on(self.ring.as_mut().map(|ring| ring.wait(futex, longest)));
         self.reap();
     }
 
@@ -493,5 +493,12 @@ impl<T> Engine<T> {
         }
         let result = result.map_err(|fault| fault.while_doing(request.operation.action(), &request.object));
         self.finished.push_back(Finished { token, result });
+    }
+}
+
+/// Without its ring a store cannot end what is under way; a new process can.
+fn must_go_on(submitted: Option<io::Result<()>>) {
+    if let Some(Err(error)) = submitted {
+        panic!("the kernel refuses to run our ring any more: {error}");
     }
 }

@@ -26,6 +26,19 @@ const LAST_PREFIX: &str = "%o";
 /// Longest part of an encoded name in one file name, in bytes; leaves room for prefixes below the usual limit of 255.
 const PART_MAX: usize = 200;
 
+/// What of a byte of an object's hash names a level: 256 directories in all, few enough to be there before they are needed.
+const LEVEL: u8 = 0xf0;
+
+/// Every directory that objects lie in, below the store's directory.
+pub(crate) fn directories() -> impl Iterator<Item = PathBuf> {
+    let levels = || (0..=LEVEL).step_by(0x10);
+    levels().flat_map(move |upper| levels().map(move |lower| directory(upper, lower)))
+}
+
+fn directory(upper: u8, lower: u8) -> PathBuf {
+    PathBuf::from(format!("{:02x}/{:02x}", upper & LEVEL, lower & LEVEL))
+}
+
 /// Where the object's file is, relative to the store's directory.
 pub(crate) fn object_path(name: &ObjectName) -> PathBuf {
     place(name, "", LAST_PREFIX)
@@ -97,7 +110,7 @@ pub(crate) fn is_front(name: &[u8]) -> bool {
 
 fn place(name: &ObjectName, prefix: &str, last_prefix: &str) -> PathBuf {
     let [a, b, _] = hash_levels(name);
-    let mut path = PathBuf::from(format!("{a:02x}/{b:02x}"));
+    let mut path = directory(a, b);
     let encoded = encode(name.as_bytes());
     if encoded.len() <= PART_MAX {
         path.push(format!("{prefix}{encoded}"));
@@ -230,6 +243,16 @@ mod tests {
             let leaf = path.file_name().unwrap().as_bytes();
             assert!(!is_hash_level(leaf) && !is_front(leaf));
             assert!(!(leaf[0] == b'%' && matches!(leaf[1], b'l' | b't' | b's' | b'n')), "{leaf:?}");
+        }
+    }
+
+    #[test]
+    fn every_object_lies_in_one_of_the_directories() {
+        let directories: HashSet<PathBuf> = directories().collect();
+        assert_eq!(directories.len(), 256);
+        for bytes in hostile_names() {
+            let directory: PathBuf = object_path(&name(&bytes)).components().take(2).collect();
+            assert!(directories.contains(&directory));
         }
     }
 

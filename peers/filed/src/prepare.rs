@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::fault::{Fault, Result, if_found};
 use crate::fences::Fences;
 use crate::handle::Opening;
-use crate::layout::{MARKER, TEMP_DIRECTORY, is_hash_level};
+use crate::layout::{MARKER, TEMP_DIRECTORY, directories, is_hash_level};
 use crate::legacy_locks::LegacyLocks;
 use crate::locks::Locks;
 use crate::nodes::{Entry, Joined};
@@ -25,9 +25,11 @@ use crate::root::Root;
 use crate::scrub::Scrubber;
 
 /// The marker of a store that may hold files of the original.
-const WITH_LEGACY: &[u8] = b"archipelago file store, version 1\nfiles of the original: yes\n";
+const WITH_LEGACY: &[u8] = b"archipelago file store, version 2\nfiles of the original: yes\n";
 /// The marker of one that does not.
-const WITHOUT_LEGACY: &[u8] = b"archipelago file store, version 1\nfiles of the original: no\n";
+const WITHOUT_LEGACY: &[u8] = b"archipelago file store, version 2\nfiles of the original: no\n";
+/// What every marker begins with.
+const ANY_VERSION: &[u8] = b"archipelago file store, version ";
 /// Age from which a temporary file is nobody's, if its process cannot be asked.
 const TEMP_AGE_MAX: Duration = Duration::from_hours(24);
 
@@ -129,16 +131,29 @@ fn has_legacy(root: &Root) -> Result<bool> {
         match &text[..count] {
             WITH_LEGACY => return Ok(true),
             WITHOUT_LEGACY => return Ok(false),
+            other if other.starts_with(ANY_VERSION) => {
+                return Err(std::io::Error::other("it is a file store of another version than 2").into());
+            }
             // Half written or not ours: look again.
             _ => {}
         }
     }
     let has_legacy = has_third_level(root, Path::new(""), 0)?;
-    match write_marker(root, if has_legacy { WITH_LEGACY } else { WITHOUT_LEGACY }) {
+    match make_directories(root)
+        .and_then(|()| write_marker(root, if has_legacy { WITH_LEGACY } else { WITHOUT_LEGACY }))
+    {
         Err(fault) if fault.kind() == ErrorKind::ReadOnly => {}
         result => result?,
     }
     Ok(has_legacy)
+}
+
+/// Makes them once, so that the first write to an object need not. It still can, where there is no room for all now.
+fn make_directories(root: &Root) -> Result<()> {
+    match directories().try_for_each(|directory| root.create_directories(&directory)) {
+        Err(fault) if fault.kind() == ErrorKind::NoSpace => Ok(()),
+        result => result,
+    }
 }
 
 fn write_marker(root: &Root, text: &[u8]) -> Result<()> {

@@ -54,6 +54,7 @@ pub fn serve(segment: &Segment, common: &Common, config: &Config, stop: &Stop) -
         since: SystemTime::now(),
         next_reap: Instant::now(),
         spin: Spin::default(),
+        disk_spin: Spin::default(),
         is_stopping: false,
     };
     if server.engine.sleeps_on_ring() {
@@ -81,13 +82,18 @@ struct Server {
     since: SystemTime,
     next_reap: Instant,
     spin: Spin,
+    /// While transfers are under way: one at a time takes longer than a spin, which is soon noticed.
+    disk_spin: Spin,
     is_stopping: bool,
 }
 
 impl Server {
     fn run(mut self, stop: &Stop) {
         while !stop.is_set() {
-            self.receive();
+            while let Some(received) = self.port.receive() {
+                self.take(received);
+                self.engine.submit_group();
+            }
             if self.turn() {
                 self.engine.submit();
             } else {
@@ -170,22 +176,22 @@ impl Server {
         }
     }
 
-    /// Sleeps until a request, a transfer or a thread has something. A request may follow the last answer at once, so it
-    /// is looked for a moment before; a disk takes longer than that.
+    /// Sleeps until a request, a transfer or a thread has something. A request may follow the last answer at once,
+    /// and a disk with much to do may end a transfer any moment, so both are looked for before.
     fn sleep(&mut self) {
         let mut received = None;
-        if !self.engine.has_transfers() {
-            let (engine, port) = (&mut self.engine, &mut self.port);
-            let has_work = self.spin.run(|| {
-                received = port.receive();
-                received.is_some() || engine.has_news()
-            });
-            if has_work {
-                received.into_iter().for_each(|received| self.take(received));
-                return;
-            }
+        self.engine.submit();
+        let spin = if self.engine.has_transfers() { &mut self.disk_spin } else { &mut self.spin };
+        let (engine, port) = (&mut self.engine, &mut self.port);
+        let has_work = spin.run(|| {
+            received = port.receive();
+            received.is_some() || engine.has_news()
+        });
+        if has_work {
+            received.into_iter().for_each(|received| self.take(received));
+        } else {
+            self.sleep_on_word();
         }
-        self.sleep_on_word();
     }
 
     fn sleep_on_word(&mut self) {

@@ -62,8 +62,9 @@ fn a_file_that_went_behind_our_back_is_noticed_before_it_is_used() {
 
 /// The one object's file, relative to the store.
 fn place_of(directory: &tempfile::TempDir) -> std::path::PathBuf {
-    let mut levels = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
-    let first = levels.find(|path| path.is_dir() && path.file_name().unwrap() != "%temp").unwrap();
-    let second = fs::read_dir(first).unwrap().next().unwrap().unwrap().path();
-    fs::read_dir(second).unwrap().next().unwrap().unwrap().path()
+    let below = |path: std::path::PathBuf| {
+        fs::read_dir(path).into_iter().flatten().map(|entry| entry.unwrap().path())
+    };
+    let levels = below(directory.path().to_owned()).flat_map(below);
+    levels.flat_map(below).find(|path| path.is_file()).unwrap()
 }

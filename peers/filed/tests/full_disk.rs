@@ -25,7 +25,7 @@ impl SmallDisk {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().to_owned();
-        if run("mount", &["-t", "tmpfs", "-o", "size=1m,nr_inodes=200", "none"], &path) {
+        if run("mount", &["-t", "tmpfs", "-o", "size=1m,nr_inodes=400", "none"], &path) {
             return Some(Self { _directory: directory, path, _alone: alone });
         }
         eprintln!("skipped: needs the right to mount");
@@ -84,7 +84,7 @@ fn without_inodes_nothing_new_is_made_and_the_message_names_the_object() {
     let Some(disk) = SmallDisk::mount() else { return };
     let files = Files::open(&Config::new(&disk.path), 8).unwrap();
     let failed =
-        (0..200).find_map(|number| files.write(&name(&format!("o{number}")), 0, b"x").err()).unwrap();
+        (0..400).find_map(|number| files.write(&name(&format!("o{number}")), 0, b"x").err()).unwrap();
     assert_eq!(failed.kind, ErrorKind::NoSpace);
     assert!(failed.to_string().starts_with("cannot write object o"), "{failed}");
     assert!(!failed.to_string().contains(disk.path.to_str().unwrap()));

@@ -58,6 +58,9 @@ const FUTEX_TOKEN: u64 = u64::MAX;
 const FUTEX_FLAGS: u32 = 2;
 /// Matches every waker.
 const FUTEX_ANY: u64 = u32::MAX as u64;
+/// Transfers that the kernel gets together. A device that gets many at once tends to end them at once, and has nothing to do until
+/// their answers have brought new ones.
+const GROUP: usize = 4;
 /// The most bytes in one transfer; Linux moves no more at once.
 const TRANSFER_MAX: usize = 0x7fff_f000;
 
@@ -143,6 +146,11 @@ impl Ring {
     /// Whether the kernel was not given all that was pushed.
     pub(crate) fn has_unsubmitted(&mut self) -> bool {
         !self.ring.submission().is_empty()
+    }
+
+    /// Gives the kernel what was pushed once that is a group.
+    pub(crate) fn submit_group(&mut self) -> io::Result<()> {
+        if self.ring.submission().len() < GROUP { Ok(()) } else { self.submit() }
     }
 
     /// Whether transfers were pushed that have not ended.
