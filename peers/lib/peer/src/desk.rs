@@ -2,7 +2,7 @@
 //!
 //! A request to a peer whose thread sleeps costs two wake-ups: that thread's, and that of whoever waits for the reply.
 //! At a desk, whoever asks does the work at once instead, and the peer's thread goes on sleeping. Only one thread at a time is
-//! at the desk, so a peer has no need to know of it. docs/decisions/0030-served-by-who-asks.md says what that is worth.
+//! at the desk, so a peer has no need to know of it. docs/decisions/0027-served-by-who-asks.md says what that is worth.
 
 use std::{
     sync::{
