@@ -21,7 +21,7 @@ use crate::operation::{Operation, Way, access_of, way_of};
 use crate::pool::{Hands, Job, Outcome, Pool, Wake, Work};
 use crate::prepare::prepare;
 use crate::process::Identity;
-use crate::ring::{Direction, Futex, Region, Ring, Transfer};
+use crate::ring::{Direction, Futex, Region, Ring, Transfer, must_go_on};
 use crate::status::Status;
 use crate::syncs::Syncs;
 use crate::verified;
@@ -493,12 +493,5 @@ impl<T> Engine<T> {
         }
         let result = result.map_err(|fault| fault.while_doing(request.operation.action(), &request.object));
         self.finished.push_back(Finished { token, result });
-    }
-}
-
-/// Without its ring a store cannot end what is under way; a new process can.
-fn must_go_on(submitted: Option<io::Result<()>>) {
-    if let Some(Err(error)) = submitted {
-        panic!("the kernel refuses to run our ring any more: {error}");
     }
 }

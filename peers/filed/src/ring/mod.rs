@@ -215,6 +215,13 @@ impl Drop for Ring {
     }
 }
 
+/// Without its ring a store cannot end what is under way; a new process can.
+pub(crate) fn must_go_on(submitted: Option<io::Result<()>>) {
+    if let Some(Err(error)) = submitted {
+        panic!("the kernel refuses to run our ring any more: {error}");
+    }
+}
+
 fn result_of(result: i32) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
 }
