@@ -9,7 +9,7 @@ use xseg::{Held, PortNumber, Refused};
 use crate::{
     cache::Cache,
     completing::Wakeup,
-    flow::Next,
+    flow::{Flow, Next},
     lost::Lost,
     operation::{Errand, NextStage, Operation, Scanning, Stage, Step, Wait},
     partial::{BlockKey, Partial},
@@ -221,7 +221,7 @@ impl Composer {
     }
 
     /// Lets a request run on its volume, or wait for its turn.
-    fn admit(&mut self, op: Op, request: Held) {
+    pub(crate) fn admit(&mut self, op: Op, request: Held) {
         let volume = self.volume_named(request.target().as_ref());
         let needs_whole = matches!(op, Op::Snapshot | Op::Resize | Op::Close | Op::Rename | Op::Update);
         let is_rushing = needs_whole && !self.partials.is_empty() && self.rush(volume);
@@ -239,8 +239,11 @@ impl Composer {
             _ => false,
         };
         let Some(flow) = self.volumes.get_mut(volume).map(|volume| &mut volume.flow) else { return };
-        if let Some(request) = flow.admit(request, is_barrier) {
-            self.start(volume, op, request, is_barrier);
+        let is_serving = matches!(flow, Flow::Serving { .. });
+        match flow.admit(request, is_barrier) {
+            Some(request) => self.start(volume, op, request, is_barrier),
+            None if is_serving => self.drains(volume, op),
+            None => {}
         }
     }
 

@@ -10,6 +10,7 @@ use std::{collections::VecDeque, num::NonZeroU32};
 /// | Serving, none running | barrier | Alone |
 /// | Serving | barrier | Draining |
 /// | Draining, Alone | request or barrier | the same, one more waiting |
+/// | Draining | the barrier is given up | Serving; what waited is admitted again, in order |
 /// | Draining | the last running one ended | Alone: the barrier runs |
 /// | Alone | the barrier ended | Serving; what waited is admitted again, in order |
 ///
@@ -87,6 +88,17 @@ impl<R> Flow<R> {
         }
     }
 
+    /// Gives up the barrier that waits, if it is such a one: it, and what waited for it and is to be admitted again.
+    pub(crate) fn give_up(&mut self, is_such: impl FnOnce(&R) -> bool) -> Option<(R, VecDeque<R>)> {
+        match std::mem::replace(self, Flow::Serving { running: self.running() }) {
+            Flow::Draining { barrier, waiting, .. } if is_such(&barrier) => Some((barrier, waiting)),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
     /// How many requests run.
     pub(crate) fn running(&self) -> u32 {
         match self {
@@ -141,6 +153,19 @@ mod tests {
         assert_eq!(flow.admit(5, true), None);
         assert_eq!(flow.finish(), Next::Resume([4, 5].into()));
         assert!(flow.is_idle());
+    }
+
+    #[test]
+    fn a_barrier_that_waits_can_be_given_up_and_one_that_runs_cannot() {
+        let mut flow = Flow::Serving { running: 0 };
+        assert_eq!(flow.give_up(|_| true), None);
+        assert_eq!((flow.admit(1, false), flow.admit(2, true), flow.admit(3, false)), (Some(1), None, None));
+        assert_eq!(flow.give_up(|_| false), None);
+        assert_eq!(flow.give_up(|barrier| *barrier == 2), Some((2, [3].into())));
+        assert_eq!((flow.name(), flow.running()), ("serving", 1));
+        assert_eq!((flow.admit(4, true), flow.finish()), (None, Next::Barrier(4)));
+        assert_eq!(flow.give_up(|_| true), None);
+        assert_eq!(flow.name(), "alone");
     }
 
     #[test]

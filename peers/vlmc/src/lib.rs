@@ -12,6 +12,7 @@
 
 #![deny(missing_docs)]
 
+mod asking;
 mod cache;
 mod completing;
 mod composer;

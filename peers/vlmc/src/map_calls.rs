@@ -56,13 +56,22 @@ impl Composer {
     /// Asks, or waits for the answer to a question that is under way already.
     ///
     /// In one leaf there are either reads or writes under way, and those to different blocks: so no answer can be older than
-    /// what is known.
+    /// what is known. What is read beside writes is not kept.
     fn ask(&mut self, key: u32, kind: CallKind, first: u64, end: u64) -> Step {
         let Some(operation) = self.operations.get_mut(key) else { return Step::Wait };
         let Some(volume) = self.volumes.get_mut(operation.volume) else { return Step::Wait };
-        let mut end = end;
+        let (mut kind, mut end) = (kind, end);
         for call in volume.calls.iter_mut().filter(|call| call.is_same_leaf(first)) {
-            let is_beside = kind != CallKind::Read && call.kind != CallKind::Read && !call.covers(first);
+            match (kind.is_change(), call.kind.is_change()) {
+                (true, false) if call.kind == CallKind::Look => continue,
+                // It may wait for another node's lock, and reads do not.
+                (false, true) if volume.grant.is_none() => {
+                    kind = CallKind::Look;
+                    continue;
+                }
+                _ => {}
+            }
+            let is_beside = kind.is_change() && call.kind.is_change() && !call.covers(first);
             if !is_beside {
                 call.waiting.push(key);
                 operation.under_way += 1;
@@ -152,6 +161,7 @@ impl Composer {
         let holes = answer.as_ref().map_or((0, 0), holes_of);
         self.effects.free(reply);
         let once = match answer {
+            Ok(entries) if call.kind == CallKind::Look => Ok(Some(Arc::new(entries))),
             Ok(entries) => self.learn(volume, entries),
             Err(failure) => {
                 // Some of the blocks may have been made.
@@ -261,7 +271,7 @@ fn answer_of(reply: &Held, call: &MapCall) -> Result<Entries, Failure> {
     if entries.first != call.first || entries.entries.is_empty() {
         return Err(senseless(format!("{} entries from block {}", entries.entries.len(), entries.first)));
     }
-    if call.kind != CallKind::Read && entries.fence.is_none() {
+    if call.kind.is_change() && entries.fence.is_none() {
         return Err(senseless("blocks to write without a lock".to_owned()));
     }
     let asked = usize::try_from(call.end - call.first).unwrap_or(usize::MAX);

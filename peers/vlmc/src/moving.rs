@@ -297,10 +297,15 @@ fn blocks_bytes(shape: &Shape, blocks: Range<u64>) -> u64 {
 }
 
 impl CallKind {
+    /// Whether it needs the lock.
+    pub(crate) fn is_change(self) -> bool {
+        !matches!(self, CallKind::Read | CallKind::Look)
+    }
+
     /// The operation that asks it.
     pub(crate) fn op(self) -> Op {
         match self {
-            CallKind::Read => Op::MapRead,
+            CallKind::Read | CallKind::Look => Op::MapRead,
             CallKind::Write | CallKind::Partial | CallKind::Whole => Op::MapWrite,
         }
     }
@@ -308,7 +313,7 @@ impl CallKind {
     /// What it asks for.
     pub(crate) fn flags(self) -> Flags {
         match self {
-            CallKind::Read | CallKind::Write => Flags::empty(),
+            CallKind::Read | CallKind::Look | CallKind::Write => Flags::empty(),
             CallKind::Partial => Flags::PARTIAL,
             CallKind::Whole => Flags::WHOLE,
         }

@@ -117,6 +117,8 @@ pub(crate) enum Errand {
     FillRead { block: BlockKey },
     /// The same, to the block's own object.
     FillWrite { block: BlockKey },
+    /// Whether the lock is to be had.
+    Asked { volume: u32 },
     /// Entries.
     Map { volume: u32, number: u64 },
 }

@@ -30,6 +30,10 @@ impl Composer {
                 self.effects.free(reply);
                 self.settled(volume, made, failure);
             }
+            Some(Errand::Asked { volume }) => {
+                self.sent -= 1;
+                self.lock_told(volume, reply, failure);
+            }
             Some(Errand::Survey { block }) => {
                 self.sent -= 1;
                 self.surveyed(block, reply);
@@ -176,6 +180,7 @@ impl Composer {
             Errand::PassedBy
             | Errand::Punch { .. }
             | Errand::Settled { .. }
+            | Errand::Asked { .. }
             | Errand::Survey { .. }
             | Errand::FillRead { .. }
             | Errand::FillWrite { .. }

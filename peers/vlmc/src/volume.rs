@@ -61,6 +61,8 @@ pub(crate) struct MapCall {
 pub(crate) enum CallKind {
     /// Where blocks are.
     Read,
+    /// The same, for those alone who wait for the answer.
+    Look,
     /// To make blocks writable, and where they are then.
     Write,
     /// To make a shared block partial.

@@ -307,6 +307,43 @@ fn a_volume_of_another_node_is_read_without_keeping_anything() {
 }
 
 #[test]
+fn what_stops_a_volume_of_another_node_fails_though_a_write_waits_for_it() {
+    let mut world = world();
+    world.maps.is_foreign = true;
+    world.held_back.insert(Op::MapWrite.number());
+    let waiting = world.submit(Op::Write, "volume1", Flags::empty(), (0, 4), b"ours");
+    for (op, expected) in [
+        (Op::Snapshot, ErrorKind::Busy),
+        (Op::Delete, ErrorKind::Busy),
+        (Op::Resize, ErrorKind::Busy),
+        (Op::Close, ErrorKind::NotOwner),
+    ] {
+        world.fault = Some((Op::Open, ErrorKind::Busy));
+        assert_eq!(kind(world.call(op, "volume1", Flags::empty(), (0, 0), &[])), expected, "{}", op.name());
+        assert_eq!(world.read("volume1", 0, 4), Ok(vec![0; 4]));
+    }
+    assert_eq!(world.outcome(waiting), None);
+    world.held_back.clear();
+    world.settle();
+    assert!(world.outcome(waiting).unwrap().is_ok());
+}
+
+#[test]
+fn what_stops_a_volume_waits_for_a_write_that_gets_the_lock() {
+    let mut world = world();
+    world.held_back.insert(Op::MapWrite.number());
+    let write = world.submit(Op::Write, "volume1", Flags::empty(), (0, 4), b"ours");
+    let argument = protocol::Snapshot { name: "before".to_owned() }.encode();
+    let snapshot = world.submit(Op::Snapshot, "volume1", Flags::empty(), (0, 0), &argument);
+    world.settle();
+    assert_eq!((world.outcome(snapshot), world.count(Op::Open)), (None, 1));
+    world.held_back.clear();
+    world.settle();
+    assert!(world.outcome(write).unwrap().is_ok() && world.outcome(snapshot).unwrap().is_ok());
+    assert_eq!(world.read("before", 0, 4), Ok(b"ours".to_vec()));
+}
+
+#[test]
 fn a_lost_lock_fails_the_write_and_the_next_one_asks_again() {
     let mut world = world();
     world.write("volume1", 0, b"ours").unwrap();
