@@ -295,12 +295,14 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Our programs lie beside the test's own; they are built first if they are not there.
+/// Our programs lie near the test's own; they are built first if they are not there.
 fn program(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
-        let test = std::env::current_exe().unwrap();
-        let folder = test.parent().and_then(Path::parent).unwrap().to_owned();
+        let ours = std::env::current_exe().unwrap();
+        let folder = ours.parent().unwrap();
+        // Tests lie one deeper than programs.
+        let folder = folder.ancestors().find(|folder| !folder.ends_with("deps")).unwrap().to_owned();
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
         build.args(["build", "--quiet", "--package", "cli", "--bins"]);

@@ -5,6 +5,7 @@
 
 mod fio;
 pub(crate) mod goals;
+mod hand_over;
 mod ipc;
 mod maps;
 mod original;

@@ -10,7 +10,7 @@ use crate::TestStack;
 
 /// A register's size in bytes.
 const REGISTER: usize = 4096;
-/// After so long a question counts as never answered: its host may be gone.
+/// After so long a question counts as never answered if nobody says: its host may be gone.
 const PATIENCE: Duration = Duration::from_secs(6);
 
 /// A client on one host, and its volume.
@@ -20,13 +20,20 @@ pub struct Witness<'a> {
     volume: &'a str,
     history: &'a History,
     client: Option<Client>,
+    patience: Duration,
 }
 
 impl<'a> Witness<'a> {
     /// A client on the `host`th host. It connects when it is asked to do something.
     #[must_use]
     pub fn new(stack: &'a TestStack, host: usize, volume: &'a str, history: &'a History) -> Witness<'a> {
-        Witness { stack, host, volume, history, client: None }
+        Witness { stack, host, volume, history, client: None, patience: PATIENCE }
+    }
+
+    /// After so long a question counts as never answered.
+    #[must_use]
+    pub fn patient(self, patience: Duration) -> Witness<'a> {
+        Witness { patience, ..self }
     }
 
     /// Writes a value to the register at `offset`. Whether that was done.
@@ -100,7 +107,7 @@ impl<'a> Witness<'a> {
     fn client(&mut self) -> Option<&mut Client> {
         if self.client.is_none() {
             let mut client = Client::connect(&self.stack.try_stack().ok()?).ok()?;
-            client.set_patience(PATIENCE);
+            client.set_patience(self.patience);
             self.client = Some(client);
         }
         self.client.as_mut()

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use super::Effort;
 use super::fio::{self, AREA_BYTES, Load, Pattern, Target};
 use super::goals::{Board, Wanted};
+use super::hand_over;
 use super::series::Figure;
 use super::stack::{Inside, Stack};
 use crate::process::{cargo, find, output, program};
@@ -106,7 +107,8 @@ pub(super) fn measure(board: &mut Board, programs: &Path, folder: &Path, effort:
     let stack = Stack::start_with(programs, &folder.join("rados"), |text| in_rados(&text, &cluster.conf))?;
     stores(board, &cluster, &stack, effort)?;
     volumes(board, &cluster, &stack, effort)?;
-    snapshots(board, &cluster, &stack, effort)
+    snapshots(board, &cluster, &stack, effort)?;
+    hand_over::measure()
 }
 
 /// The embedded default with both stores in pools.
