@@ -30,20 +30,26 @@ pub(crate) fn run(effort: Effort, is_written: bool) -> Result<()> {
     let programs = build()?;
     let folder = Folder::new()?;
     let mut board = Board::default();
+    let measured = measure(&mut board, &programs, &folder.0, effort);
+    show(&board, effort, is_written.then_some("--goals"))?;
+    // What was measured before something failed is worth showing.
+    measured
+}
+
+fn measure(board: &mut Board, programs: &Path, folder: &Path, effort: Effort) -> Result<()> {
     board.section("Requests without data");
-    ipc::goals(&mut board)?;
+    ipc::goals(board)?;
     {
-        let stack = Stack::start(&programs, &folder.0.join("stack"), true)?;
-        stores::measure(&mut board, &stack, &folder.0, effort)?;
+        let stack = Stack::start(programs, &folder.join("stack"), true)?;
+        stores::measure(board, &stack, folder, effort)?;
     }
     {
-        let stack = Stack::start(&programs, &folder.0.join("served"), false)?;
-        served::measure(&mut board, &stack, &folder.0, effort)?;
-        maps::first_writes(&mut board, &stack, effort)?;
+        let stack = Stack::start(programs, &folder.join("served"), false)?;
+        served::measure(board, &stack, folder, effort)?;
+        maps::first_writes(board, &stack, effort)?;
     }
-    maps::measure(&mut board, &programs, &folder.0.join("maps"), effort)?;
-    life::measure(&mut board, &programs, &folder.0.join("life"), effort)?;
-    show(&board, effort, is_written.then_some("--goals"))
+    maps::measure(board, programs, &folder.join("maps"), effort)?;
+    life::measure(board, programs, &folder.join("life"), effort)
 }
 
 /// Prints the table; `written_by` names the part of the page that it is put into, if that is wanted.
