@@ -163,7 +163,7 @@ impl<T> Engine<T> {
 
     /// Whether [`Engine::look_again`] is of use.
     pub(crate) fn looks_again(&self) -> bool {
-        self.fences.has_waiters() || self.presence.is_lost()
+        self.fences.needs_look() || self.presence.is_lost()
     }
 
     /// Looks at the locks that are waited for, should a notification have been lost.

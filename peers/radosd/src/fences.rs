@@ -56,7 +56,13 @@ struct Lock<W> {
     waiters: VecDeque<u32>,
     /// The one of them that is being tried, with the epoch in which that began.
     trying: Option<(u32, u64)>,
+    /// For so many looks it is watched though nobody here needs it.
+    lingers: u8,
 }
+
+/// Who was notified of a change is notified again by those who wait for the lock and find the change unfinished: as long as that may
+/// take, it goes on answering. Who does not is shut out.
+const LINGERS: u8 = 2;
 
 enum Watching<W> {
     No,
@@ -84,9 +90,9 @@ impl<W> Fences<W> {
         self.wishes.pop_front()
     }
 
-    /// Whether an acquire waits.
-    pub(crate) fn has_waiters(&self) -> bool {
-        self.locks.values().any(|lock| !lock.waiters.is_empty() || lock.trying.is_some())
+    /// Whether [`Fences::look_again`] is of use: an acquire waits, or a watch lingers.
+    pub(crate) fn needs_look(&self) -> bool {
+        self.locks.values().any(|lock| !lock.waiters.is_empty() || lock.trying.is_some() || lock.lingers > 0)
     }
 
     /// Locks that this client may write under now.
@@ -192,7 +198,10 @@ impl<W> Fences<W> {
             lock.grant = Grant::None;
         }
         match heard {
-            Heard::Notification(notification) => lock.answers.push(notification),
+            Heard::Notification(notification) => {
+                lock.answers.push(notification);
+                lock.lingers = LINGERS;
+            }
             Heard::Lost if matches!(lock.watch, Watching::Yes(_)) => lock.unwatch(&mut self.wishes),
             // Another begins already.
             Heard::Lost => {}
@@ -203,17 +212,18 @@ impl<W> Fences<W> {
 
     /// Some time has passed: a notification may have been lost.
     pub(crate) fn look_again(&mut self) {
-        let waited_for: Vec<ObjectName> = self
+        let names: Vec<ObjectName> = self
             .locks
             .iter()
-            .filter(|(_, lock)| !lock.waiters.is_empty())
+            .filter(|(_, lock)| !lock.waiters.is_empty() || lock.lingers > 0)
             .map(|(name, _)| name.clone())
             .collect();
-        for name in waited_for {
-            if let Some(lock) = self.locks.get_mut(&name)
-                && matches!(lock.watch, Watching::Failed)
-            {
-                lock.watch = Watching::No;
+        for name in names {
+            if let Some(lock) = self.locks.get_mut(&name) {
+                lock.lingers = lock.lingers.saturating_sub(1);
+                if matches!(lock.watch, Watching::Failed) && !lock.waiters.is_empty() {
+                    lock.watch = Watching::No;
+                }
             }
             self.step(&name);
             self.try_first(&name);
@@ -287,6 +297,7 @@ impl<W> Fences<W> {
         }
         let is_used =
             wants_watch || lock.running > 0 || lock.grant != Grant::None || !lock.answers.is_empty();
+        let is_used = is_used || lock.lingers > 0;
         if !is_used && !matches!(lock.watch, Watching::Starting) {
             lock.unwatch(&mut self.wishes);
             self.locks.remove(name);
@@ -317,6 +328,7 @@ impl<W> Default for Lock<W> {
             answers: Vec::new(),
             waiters: VecDeque::new(),
             trying: None,
+            lingers: 0,
         }
     }
 }

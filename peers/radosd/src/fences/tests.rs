@@ -59,8 +59,22 @@ fn a_notification_is_answered_when_nothing_runs_and_until_then_nothing_begins() 
     fences.leave(&lock());
     assert_eq!(wishes(&mut fences), ["answer 42", "enlist 7 in 1"]);
     fences.enlisted(&lock(), 7, 1, Err(ErrorKind::NotOwner.into()));
-    assert_eq!(wishes(&mut fences), [format!("refuse 2: {}", ErrorKind::NotOwner), "forget".to_owned()]);
-    assert!(fences.locks.is_empty());
+    assert_eq!(wishes(&mut fences), [format!("refuse 2: {}", ErrorKind::NotOwner)]);
+}
+
+#[test]
+fn who_was_notified_once_answers_again_for_a_while_though_it_needs_the_lock_no_more() {
+    let mut fences = held(false);
+    fences.leave(&lock());
+    fences.heard(&lock(), Heard::Notification(42));
+    fences.heard(&lock(), Heard::Notification(43));
+    assert_eq!(wishes(&mut fences), ["answer 42", "answer 43"]);
+    for _ in 0..LINGERS {
+        assert!(fences.needs_look() && wishes(&mut fences).is_empty());
+        fences.look_again();
+    }
+    assert_eq!(wishes(&mut fences), ["forget"]);
+    assert!(fences.locks.is_empty() && !fences.needs_look());
 }
 
 #[test]
@@ -117,12 +131,13 @@ fn waiters_are_tried_in_their_order_whenever_something_happens() {
     fences.tried(&lock(), true);
     assert_eq!(wishes(&mut fences), ["acquire 1"]);
     fences.tried(&lock(), true);
-    assert!(wishes(&mut fences).is_empty() && fences.has_waiters());
+    assert!(wishes(&mut fences).is_empty() && fences.needs_look());
     fences.look_again();
     assert_eq!(wishes(&mut fences), ["acquire 1"]);
     fences.tried(&lock(), false);
     assert_eq!(wishes(&mut fences), ["acquire 2"]);
     fences.tried(&lock(), false);
+    (0..LINGERS).for_each(|_| fences.look_again());
     assert_eq!(wishes(&mut fences), ["forget"]);
     assert!(fences.locks.is_empty());
 }
