@@ -26,8 +26,7 @@ impl Stores {
 
     async fn held(&self, name: &ObjectName) -> Failure {
         let owner = self.lock_info(name).await.ok().and_then(|lock| lock.owner);
-        let owner = owner.as_deref().unwrap_or("another node");
-        Failure::new(ErrorKind::Busy, format!("volume {name} is held by {owner}"))
+        held_by(name, owner.as_deref().unwrap_or("another node"))
     }
 
     /// Gives a lock back that was taken for one operation.
@@ -43,4 +42,9 @@ impl Stores {
             tracing::warn!(volume = %lock, error = %failure, "lock not given back");
         }
     }
+}
+
+/// What is told of a volume that another node has.
+pub(crate) fn held_by(name: &ObjectName, owner: &str) -> Failure {
+    Failure::new(ErrorKind::Busy, format!("volume {name} is held by {owner}"))
 }

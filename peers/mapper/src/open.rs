@@ -2,8 +2,11 @@
 
 use protocol::{ErrorKind, Failure};
 
+use volume::ObjectName;
+
 use crate::{
     asked::{Answer, Asked},
+    lock::held_by,
     service::Service,
     volumes::Volume,
 };
@@ -28,6 +31,14 @@ impl Service {
         self.open(volume).await.map(|_| Answer::Done)
     }
 
+    /// As `open_volume`, but takes nothing.
+    pub(crate) async fn look_at_lock(&self, name: &ObjectName) -> Result<Answer, Failure> {
+        match self.stores.lock_info(name).await?.owner {
+            Some(owner) if owner != self.stores.node() => Err(held_by(name, &owner)),
+            _ => Ok(Answer::Done),
+        }
+    }
+
     /// Writes everything back and gives the lock back. Fails if this node does not have it.
     pub(crate) async fn close_volume(&self, asked: &Asked, volume: &Volume) -> Result<Answer, Failure> {
         let _turn = volume.turns.exclusive().await;
@@ -50,6 +61,6 @@ impl Service {
     }
 }
 
-fn not_open(name: &volume::ObjectName) -> Failure {
+fn not_open(name: &ObjectName) -> Failure {
     Failure::new(ErrorKind::NotOwner, format!("volume {name} is not open on this node"))
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use protocol::{ErrorKind, Failure, Op};
+use protocol::{ErrorKind, Failure, Flags, Op};
 use xseg::Held;
 
 use crate::{
@@ -42,6 +42,7 @@ impl Service {
             Op::Snapshot => self.snapshot(asked, &volume).await,
             Op::Rename => self.rename(asked, &volume).await,
             Op::Resize => self.resize(asked, &volume).await,
+            Op::Open if asked.flags.contains(Flags::LOOK) => self.look_at_lock(&volume.name).await,
             Op::Open => self.open_volume(&volume).await,
             Op::Close => self.close_volume(asked, &volume).await,
             Op::MapRead => self.map_read(asked, &volume).await,

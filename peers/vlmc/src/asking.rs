@@ -4,7 +4,7 @@
 //! a write waits for the lock. So while such a request waits on a volume that was not granted, the mapper is asked for the lock: if
 //! another node has it, the request is answered, and nothing waits for it any more.
 
-use protocol::{ErrorKind, Failure, Op};
+use protocol::{ErrorKind, Failure, Flags, Op};
 use xseg::Held;
 
 use crate::{composer::Composer, operation::Errand};
@@ -24,7 +24,7 @@ impl Composer {
         // Without room for a question it waits as long as what runs.
         let Ok(mut question) = self.effects.allocate(0) else { return };
         question.set_op(Op::Open.number());
-        question.set_flags(0);
+        question.set_flags(Flags::LOOK.bits());
         let named = question.set_target(&known.name).and_then(|()| question.set_argument(&[]));
         debug_assert!(named.is_ok(), "the name came in a request");
         let slot = question.slot();

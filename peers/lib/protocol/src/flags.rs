@@ -30,5 +30,7 @@ bitflags::bitflags! {
         const PARTIAL = 2048;
         /// The own objects of these partial blocks hold all of them (map write).
         const WHOLE = 4096;
+        /// Only say whether it would be done (open).
+        const LOOK = 8192;
     }
 }
