@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use peer::failure_of;
-use protocol::{Entries, Entry, ErrorKind, Failure, Message, Shape};
+use protocol::{Entries, Entry, ErrorKind, Failure, Message, Op, Shape};
 use xseg::Held;
 
 use crate::{
@@ -61,11 +61,12 @@ impl Composer {
         let Some(operation) = self.operations.get_mut(key) else { return Step::Wait };
         let Some(volume) = self.volumes.get_mut(operation.volume) else { return Step::Wait };
         let (mut kind, mut end) = (kind, end);
+        // A change may wait for another node's lock, and what only reads does not.
+        let looks = volume.grant.is_none() && matches!(operation.op, Op::Read | Op::Extents);
         for call in volume.calls.iter_mut().filter(|call| call.is_same_leaf(first)) {
             match (kind.is_change(), call.kind.is_change()) {
                 (true, false) if call.kind == CallKind::Look => continue,
-                // It may wait for another node's lock, and reads do not.
-                (false, true) if volume.grant.is_none() => {
+                (false, true) if looks => {
                     kind = CallKind::Look;
                     continue;
                 }
