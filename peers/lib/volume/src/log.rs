@@ -136,15 +136,26 @@ impl LogWriter {
         Self::new(self.id, LogSequence(self.sequence.0 + 1), self.boot)
     }
 
-    /// Begins the log with what a checkpoint cannot say; all of it, if there is any, is to be durable before the root.
-    pub(crate) fn carry(&mut self, changes: impl Iterator<Item = Change>) -> Option<LogAppend> {
+    /// Begins the log with what a checkpoint cannot say; all of it, if there is any, is to be durable before the root. With
+    /// `replaces` the log begins in any case, because another one may lie under its name.
+    pub(crate) fn carry(
+        &mut self,
+        changes: impl Iterator<Item = Change>,
+        replaces: bool,
+    ) -> Option<LogAppend> {
         changes.for_each(|change| self.change(change));
         self.commit();
-        self.take()
+        self.commit_waits |= replaces;
+        if replaces { Some(self.take_all()) } else { self.take() }
     }
 
     pub(crate) fn sequence(&self) -> LogSequence {
         self.sequence
+    }
+
+    /// Whether anything was taken to be written.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.offset > 0
     }
 
     pub(crate) fn records(&self) -> u64 {
@@ -204,11 +215,15 @@ impl LogWriter {
         if self.records == 0 || self.waiting.is_empty() {
             return None;
         }
+        Some(self.take_all())
+    }
+
+    fn take_all(&mut self) -> LogAppend {
         let bytes = std::mem::take(&mut self.waiting);
         let offset = self.offset;
         self.offset += bytes.len() as u64;
         let durable = std::mem::take(&mut self.commit_waits);
-        Some(LogAppend { name: ObjectName::log(self.id, self.sequence), offset, bytes, durable })
+        LogAppend { name: ObjectName::log(self.id, self.sequence), offset, bytes, durable }
     }
 }
 

@@ -213,11 +213,13 @@ impl Map {
     /// Begins the next log with what the tree does not say.
     fn carry(&mut self, next: Option<&mut Session>) -> Option<LogAppend> {
         let carried: Vec<_> = self.carried().collect();
+        // A recovery that was interrupted before its root left its log under the same name.
+        let replaces = matches!(self.session, Session::Recovering { .. });
         let log = match (next, &mut self.session) {
             (Some(Session::Changing { log, .. }), _) | (None, Session::Changing { log, .. }) => log,
             _ => return None,
         };
-        log.carry(carried.into_iter())
+        log.carry(carried.into_iter(), replaces)
     }
 
     fn after_recovery(&self, purpose: Purpose, boot: BootId) -> Session {
@@ -236,7 +238,8 @@ impl Map {
             return (None, None, self.now.log_sequence);
         };
         let used = log.records() > 0;
-        let old_logs = LogSequence(log.sequence().0 + u64::from(used));
+        let is_left = used || (purpose == Purpose::Close && log.is_begun());
+        let old_logs = LogSequence(log.sequence().0 + u64::from(is_left));
         if purpose == Purpose::Close {
             self.session = Session::Reading { replayed: None };
             return (None, Some(Session::Reading { replayed: None }), old_logs);
