@@ -2,7 +2,7 @@
 //!
 //! The volume is some *registers*, pieces of 4 KiB, and a lock. [`History::verify`] looks, for each register, for an order of all that
 //! was asked that agrees with every clock (what ended before another thing began comes before it) and in which each answer is
-//! right (linearizability, by the search of Wing and Gong, which visits no state twice). The rules of one step are [`state`]'s.
+//! right (linearizability, by the search of Wing and Gong, which visits no state twice). The rules of one step are those of `state`.
 //!
 //! A request that was never answered may take effect at any time, or never; one that failed, until it failed, or never.
 
