@@ -31,6 +31,8 @@ const MAX_IO_PAGES: u16 = 256;
 const MAX_BACKGROUND: u16 = 512;
 /// How long the kernel may believe what it was told of a file.
 const BELIEF: Duration = Duration::from_secs(1);
+/// What is said of a file that is not shown any more: the kernel looks its name up again, which may be shown anew.
+const GONE: Errno = Errno::STALE;
 /// How far ahead one seek looks for data or a hole, in bytes: what is farther counts as data.
 const SEEK_REACH: u64 = 64 << 30;
 /// Room for what a seek finds, in bytes.
@@ -83,7 +85,7 @@ impl VolumeFiles {
     fn with(&self, node: u64, reply: Reply, serve: impl FnOnce(&Shown, Reply)) {
         match self.shown.by_inode(node) {
             Some(shown) => serve(&shown, reply),
-            None => reply.error(Errno::NOENT),
+            None => reply.error(GONE),
         }
     }
 
@@ -159,7 +161,7 @@ impl VolumeFiles {
                 self.shown.opened(node, handle);
                 reply.opened(handle, open::DIRECT_IO | open::PARALLEL_DIRECT_WRITES);
             }
-            None => reply.error(Errno::NOENT),
+            None => reply.error(GONE),
         }
     }
 
