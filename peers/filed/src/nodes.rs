@@ -153,7 +153,10 @@ fn write(file: &OwnedFd, record: &NodeRecord) -> Result<()> {
 
 /// What a file says; none if it makes no sense.
 fn read(file: &OwnedFd) -> Result<Option<NodeRecord>> {
-    for _ in 0..READS_MAX {
+    for attempt in 0..READS_MAX {
+        if attempt > 0 {
+            std::thread::sleep(LOOK);
+        }
         let size = Birth::of(file)?.1.min(BYTES_MAX);
         let mut text = vec![0; usize::try_from(size).unwrap_or(0)];
         read_whole(file, &mut text, 0)?;
@@ -161,7 +164,6 @@ fn read(file: &OwnedFd) -> Result<Option<NodeRecord>> {
         if let Some(record) = record.filter(NodeRecord::is_known) {
             return Ok(Some(record));
         }
-        std::thread::sleep(LOOK);
     }
     Ok(None)
 }

@@ -180,10 +180,11 @@ impl Server {
     /// and a disk with much to do may end a transfer any moment, so both are looked for before.
     fn sleep(&mut self) {
         let mut received = None;
-        self.engine.submit();
         let spin = if self.engine.has_transfers() { &mut self.disk_spin } else { &mut self.spin };
         let (engine, port) = (&mut self.engine, &mut self.port);
         let has_work = spin.run(|| {
+            // A sleep on the ring does so by itself.
+            engine.submit();
             received = port.receive();
             received.is_some() || engine.has_news()
         });
