@@ -9,9 +9,9 @@ use serde_json::Value;
 use tests::place::{Place, prepared, started};
 use tests::{Ceph, Disk, TestStack, pattern};
 
-use crate::is_possible;
 use crate::locks::Supervised;
 use crate::trouble::{assert_good, load};
+use crate::{is_possible, shared};
 
 const MIB: u64 = 1 << 20;
 /// How long a busy machine may take for what a quiet one does in a second.
@@ -20,6 +20,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Operations at a time, and threads that are enough for any number of them: the library's own are about 20.
 const DEPTH: u64 = 4096;
 const THREADS_MAX: usize = 32;
+/// How often a client is shut out, in a row.
+const SHUT_OUTS: u64 = 4;
 
 /// A cluster whose OSD can stop and start, with the pool `blocks`.
 fn cluster() -> Ceph {
@@ -71,6 +73,40 @@ fn quarter(stack: &TestStack, seed: &str) -> Child {
     let mut load = stack.command("archipelago", &words);
     load.args(["--write-percent", "100", "--seed", seed]);
     load.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn what_a_client_had_under_way_when_it_was_shut_out_is_done_by_the_next() {
+    let Some(ceph) = shared("outage::what_a_client_had_under_way_when_it_was_shut_out_is_done_by_the_next")
+    else {
+        return;
+    };
+    let stack = Supervised::start(&ceph, Place::Pool("blocks", "out"), Place::Pool("maps", "out"));
+    assert_good(quarter(&stack.0, "1"));
+    let pid = stack.pid("blockerb");
+    let mut reads = stack.0.command("archipelago", &["bench", "--store", "blockerb", "--span", "64M"]);
+    reads.args(["--depth", "1024", "--seconds", "5"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let reads = reads.spawn().unwrap();
+    for shut_outs in 0..SHUT_OUTS {
+        let client = until_shut_out(&stack.0, shut_outs);
+        ceph.ceph(&["osd", "blocklist", "add", &client]).done();
+    }
+    until_shut_out(&stack.0, SHUT_OUTS);
+    assert_good(reads);
+    assert_eq!(stack.pid("blockerb"), pid, "it did not survive");
+}
+
+/// The store's client when so many before it were shut out.
+fn until_shut_out(stack: &TestStack, shut_outs: u64) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let details = &blocker(stack)["details"];
+        if details["is_connected"] == true && details["shut_outs"] == shut_outs {
+            return details["client"].as_str().unwrap().to_owned();
+        }
+        assert!(Instant::now() < deadline, "{details}");
+        thread::sleep(PAUSE);
+    }
 }
 
 #[test]

@@ -406,12 +406,13 @@ impl<T> Engine<T> {
         tracing::warn!("the cluster has shut this client out; connecting anew");
         self.shut_outs += 1;
         self.generation += 1;
+        // Before what may wait for the old one.
+        self.connect();
         self.fences.down();
         let watch = self.presence.lose();
         self.drop_in_pool(watch);
         self.fulfil();
         self.drop_in_pool(link);
-        self.connect();
     }
 
     fn connect(&mut self) {

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
+use crossbeam::sync::WaitGroup;
 use libc::{c_int, c_void, time_t};
 
 use super::checked;
+use super::context::Context;
 use super::functions::{Functions, Handle};
 
 /// How an operation ended.
@@ -31,6 +33,8 @@ pub(super) struct Call {
     done: Done,
     pub(super) size: u64,
     pub(super) changed: time_t,
+    /// The context waits for its end: the library uses that until `done` has been called.
+    _under_way: WaitGroup,
 }
 
 impl Call {
@@ -41,8 +45,10 @@ impl Call {
 
 /// Gives an operation to the library; `done` is called once, here if the library refuses it. `submit` gets the completion, and
 /// the call, which stays where it is until `done`.
-pub(super) fn start(functions: &Arc<Functions>, done: Done, submit: impl FnOnce(Handle, *mut Call) -> c_int) {
-    let call = Call { functions: functions.clone(), done, size: 0, changed: 0 };
+pub(super) fn start(context: &Context, done: Done, submit: impl FnOnce(Handle, *mut Call) -> c_int) {
+    let functions = &context.cluster().functions;
+    let _under_way = context.under_way().clone();
+    let call = Call { functions: functions.clone(), done, size: 0, changed: 0, _under_way };
     let call = Box::into_raw(Box::new(call));
     let mut completion: Handle = ptr::null_mut();
     // SAFETY: the library stores a new completion in `completion`, and gives `call` back to `completed`.

@@ -6,6 +6,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam::sync::WaitGroup;
 use libc::{c_char, c_int};
 
 use super::checked;
@@ -19,6 +20,8 @@ use super::write::WriteOp;
 pub(crate) struct Context {
     cluster: Arc<Cluster>,
     raw: Handle,
+    /// Each operation that has not ended has a part of it.
+    under_way: WaitGroup,
 }
 
 // SAFETY: librados allows calls on one context from any number of threads.
@@ -49,7 +52,7 @@ impl Context {
         let mut raw: Handle = ptr::null_mut();
         // SAFETY: the library stores a new context in `raw`; the texts live longer than the calls.
         checked(unsafe { (functions.ioctx_create)(cluster.raw(), pool.as_ptr(), &raw mut raw) })?;
-        let context = Self { cluster: cluster.clone(), raw };
+        let context = Self { cluster: cluster.clone(), raw, under_way: WaitGroup::new() };
         // SAFETY: as above.
         unsafe { (functions.ioctx_set_namespace)(raw, namespace.as_ptr()) };
         // A full pool shall refuse what needs space, not make it wait.
@@ -66,6 +69,10 @@ impl Context {
         self.raw
     }
 
+    pub(super) fn under_way(&self) -> &WaitGroup {
+        &self.under_way
+    }
+
     /// A change to be put together.
     pub(crate) fn change(&self) -> WriteOp {
         WriteOp::new(&self.cluster.functions)
@@ -74,7 +81,7 @@ impl Context {
     /// Fills the region from `offset` on, as far as the object goes. The region must have bytes.
     pub(crate) fn read(&self, name: &CStr, offset: u64, region: Region, done: Done) {
         let functions = &self.cluster.functions;
-        start(functions, done, |completion, _| {
+        start(self, done, |completion, _| {
             let (into, len) = (region.pointer(), region.len());
             // SAFETY: the maker of the region keeps its memory until the operation has ended, which `done` says.
             unsafe { (functions.aio_read)(self.raw, name.as_ptr(), completion, into, len, offset) }
@@ -83,7 +90,7 @@ impl Context {
 
     pub(crate) fn stat(&self, name: &CStr, done: Done) {
         let functions = &self.cluster.functions;
-        start(functions, done, |completion, call| {
+        start(self, done, |completion, call| {
             // SAFETY: the call stays where it is until the operation has ended.
             let size = unsafe { &raw mut (*call).size };
             // SAFETY: as above.
@@ -95,7 +102,7 @@ impl Context {
 
     pub(crate) fn remove(&self, name: &CStr, done: Done) {
         let functions = &self.cluster.functions;
-        start(functions, done, |completion, _| {
+        start(self, done, |completion, _| {
             // SAFETY: the library copies the name.
             unsafe { (functions.aio_remove)(self.raw, name.as_ptr(), completion) }
         });
@@ -104,7 +111,7 @@ impl Context {
     /// Ends when all changes that were begun before have ended.
     pub(crate) fn flush(&self, done: Done) {
         let functions = &self.cluster.functions;
-        start(functions, done, |completion, _| {
+        start(self, done, |completion, _| {
             // SAFETY: a context and a completion of ours.
             unsafe { (functions.aio_flush_async)(self.raw, completion) }
         });
@@ -112,7 +119,7 @@ impl Context {
 
     pub(crate) fn operate(&self, name: &CStr, change: WriteOp, done: Done) {
         let functions = &self.cluster.functions;
-        start(functions, done, |completion, _| {
+        start(self, done, |completion, _| {
             let (now, flags) = (ptr::null_mut(), 0);
             // SAFETY: the library takes the parts out of the change, and copies the name.
             unsafe {
@@ -249,8 +256,10 @@ impl Context {
 }
 
 impl Drop for Context {
+    /// Waits for operations whose end nobody waits for any more: the library itself does not.
     fn drop(&mut self) {
-        // SAFETY: opened in open(), and whoever uses it has it, so nobody does any more.
+        std::mem::take(&mut self.under_way).wait();
+        // SAFETY: opened in open(); nothing is under way in it, and whoever uses it has it, so nobody does any more.
         unsafe { (self.cluster.functions.ioctx_destroy)(self.raw) };
     }
 }
