@@ -23,9 +23,9 @@ use crate::{
     config::{Config, LoopDevices},
     filesystem::{MAX_IO_BYTES, VolumeFiles},
     io::VolumeIo,
-    kernel::{self, Kernel},
+    kernel::Kernel,
     loop_device::LoopDevice,
-    mounts,
+    mounts, serving,
     shown::{KEPT, Note, NotedFile, Shown, ShownSet},
     wire::Notice,
 };
@@ -70,7 +70,7 @@ impl FuseEndpoint {
         let kernel = Arc::new(Kernel::new(mounts::attach(&config.mountpoint)?));
         let shown = ShownSet::new(keeper.clone(), 0);
         let (files, agreement) = files(&shown);
-        let threads = kernel::start(&kernel, &files, KERNEL_THREADS)?;
+        let threads = serving::start(&kernel, &files, KERNEL_THREADS)?;
         agreement
             .recv_timeout(AGREEMENT)
             .map_err(|_| io::Error::other("the kernel does not agree with us"))?;
@@ -108,7 +108,7 @@ impl FuseEndpoint {
             }
         }
         let (files, _) = files(&endpoint.shown);
-        endpoint.threads = kernel::start(&endpoint.kernel, &files, KERNEL_THREADS)?;
+        endpoint.threads = serving::start(&endpoint.kernel, &files, KERNEL_THREADS)?;
         endpoint.kernel.notify(Notice::Resend, &[])?;
         tracing::info!(volumes = note.files.len(), "goes on with a mount that was kept");
         Ok(endpoint)

@@ -1,19 +1,15 @@
-//! The connection to the kernel: requests are read from it, replies and notices written to it.
+//! The connection to the kernel: replies and notices are written to it.
 
 use std::{
-    io::{self, IoSlice},
+    io::IoSlice,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
-    thread::{self, JoinHandle},
 };
 
 use rustix::io::Errno;
 use zerocopy::IntoBytes;
 
-use crate::{
-    filesystem::{MAX_IO_BYTES, VolumeFiles},
-    wire::{self, HEADER_ROOM, Notice, OpenOut, OutHeader, WriteOut},
-};
+use crate::wire::{Notice, OpenOut, OutHeader, WriteOut};
 
 /// The descriptor of /dev/fuse that belongs to one mount.
 pub(crate) struct Kernel(OwnedFd);
@@ -56,38 +52,6 @@ impl Kernel {
         // One write is one reply: the kernel takes all of it or nothing.
         rustix::io::writev(&self.0, &slices).map(drop)
     }
-
-    /// Takes requests from the kernel until the file system is unmounted.
-    fn serve(self: &Arc<Kernel>, files: &VolumeFiles) {
-        // Touched before the kernel writes to it: a page that it had to get first, in a process that is just being killed, fails
-        // the request with an I/O error instead of leaving it to the next incarnation.
-        let mut buffer = vec![1; MAX_IO_BYTES as usize + HEADER_ROOM];
-        loop {
-            match rustix::io::read(&self.0, &mut buffer[..]) {
-                Ok(length) => match wire::decode(&buffer[..length]) {
-                    Some((header, asked)) => files.serve(Reply::new(self, header.unique), &header, asked),
-                    None => tracing::error!(length, "the kernel's request makes no sense"),
-                },
-                // Interrupted, or the request was withdrawn before it was read.
-                Err(Errno::NOENT | Errno::INTR | Errno::AGAIN) => {}
-                Err(Errno::NODEV) => return,
-                Err(error) => return tracing::error!(%error, "cannot read from the kernel"),
-            }
-        }
-    }
-}
-
-/// Starts threads that serve the kernel's requests until the file system is unmounted.
-pub(crate) fn start(
-    kernel: &Arc<Kernel>,
-    files: &Arc<VolumeFiles>,
-    count: usize,
-) -> io::Result<Vec<JoinHandle<()>>> {
-    let one = |_| {
-        let (kernel, files) = (Arc::clone(kernel), Arc::clone(files));
-        thread::Builder::new().name("fuse-kernel".into()).spawn(move || kernel.serve(&files))
-    };
-    (0..count).map(one).collect()
 }
 
 /// The right and duty to answer one request.
@@ -97,7 +61,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    fn new(kernel: &Arc<Kernel>, unique: u64) -> Reply {
+    pub(crate) fn new(kernel: &Arc<Kernel>, unique: u64) -> Reply {
         Reply { kernel: Arc::clone(kernel), unique }
     }
 

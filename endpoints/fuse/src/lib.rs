@@ -14,6 +14,7 @@ mod io;
 mod kernel;
 mod loop_device;
 mod mounts;
+mod serving;
 mod shown;
 mod wire;
 

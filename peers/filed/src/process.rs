@@ -1,11 +1,10 @@
 //! Which process made a file, and whether it still lives.
 
 use std::fmt;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
 use sha2::{Digest, Sha256};
-
-use crate::root::read_text;
 
 /// A process, never to be confused with another one: of this boot of this host, with this number and start time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +62,10 @@ fn start_of(process: u32) -> Option<u64> {
     // The name in parentheses may hold anything, so count from the last one: state is field 3, start time field 22.
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_whitespace().nth(19)?.parse().ok()
+}
+
+fn read_text(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -306,9 +305,4 @@ impl Birth {
 pub(crate) fn space(root: &Root) -> Result<(u64, u64)> {
     let found = rustix::fs::fstatvfs(&root.directory)?;
     Ok((found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize))
-}
-
-/// Reads a small file whole.
-pub(crate) fn read_text(path: &str) -> Option<String> {
-    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }

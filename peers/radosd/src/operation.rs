@@ -104,9 +104,7 @@ pub(crate) fn begin<T>(operation: &Operation<T>, objects: &Context, done: Done) 
         StoreOperation::Copy { source, size, .. } if **source == request.object => {
             objects.change().assert_exists().truncate(*size)
         }
-        StoreOperation::Copy { source, size, .. } => {
-            objects.change().copy_from(&of_object(source), objects).truncate(*size)
-        }
+        StoreOperation::Copy { source, size, .. } => objects.copy_of(&of_object(source)).truncate(*size),
         StoreOperation::WriteZeroes { size: 0, .. } => objects.change().create(false),
         StoreOperation::WriteZeroes { offset, size, .. } => {
             // RADOS takes zeros up to the end for a cut, so the last byte is written; it makes the object long enough too.

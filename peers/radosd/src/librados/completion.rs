@@ -10,7 +10,6 @@ use crossbeam::sync::WaitGroup;
 use libc::{c_int, c_void, time_t};
 
 use super::checked;
-use super::context::Context;
 use super::functions::{Functions, Handle};
 
 /// How an operation ended.
@@ -45,9 +44,12 @@ impl Call {
 
 /// Gives an operation to the library; `done` is called once, here if the library refuses it. `submit` gets the completion, and
 /// the call, which stays where it is until `done`.
-pub(super) fn start(context: &Context, done: Done, submit: impl FnOnce(Handle, *mut Call) -> c_int) {
-    let functions = &context.cluster().functions;
-    let _under_way = context.under_way().clone();
+pub(super) fn start(
+    functions: &Arc<Functions>,
+    _under_way: WaitGroup,
+    done: Done,
+    submit: impl FnOnce(Handle, *mut Call) -> c_int,
+) {
     let call = Call { functions: functions.clone(), done, size: 0, changed: 0, _under_way };
     let call = Box::into_raw(Box::new(call));
     let mut completion: Handle = ptr::null_mut();

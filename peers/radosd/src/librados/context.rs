@@ -11,7 +11,7 @@ use libc::{c_char, c_int};
 
 use super::checked;
 use super::cluster::{Cluster, text};
-use super::completion::{Done, Ended, start, wait, wait_at_most};
+use super::completion::{self, Call, Done, Ended, wait, wait_at_most};
 use super::functions::Handle;
 use super::region::{Buffer, Region};
 use super::write::WriteOp;
@@ -69,8 +69,9 @@ impl Context {
         self.raw
     }
 
-    pub(super) fn under_way(&self) -> &WaitGroup {
-        &self.under_way
+    /// Begins an operation in this context, which it outlives in no case.
+    fn start(&self, done: Done, submit: impl FnOnce(Handle, *mut Call) -> c_int) {
+        completion::start(&self.cluster.functions, self.under_way.clone(), done, submit);
     }
 
     /// A change to be put together.
@@ -78,10 +79,15 @@ impl Context {
         WriteOp::new(&self.cluster.functions)
     }
 
+    /// A change by which an object becomes a copy of one that is here.
+    pub(crate) fn copy_of(&self, source: &CStr) -> WriteOp {
+        self.change().copy_from(source, self.raw)
+    }
+
     /// Fills the region from `offset` on, as far as the object goes. The region must have bytes.
     pub(crate) fn read(&self, name: &CStr, offset: u64, region: Region, done: Done) {
         let functions = &self.cluster.functions;
-        start(self, done, |completion, _| {
+        self.start(done, |completion, _| {
             let (into, len) = (region.pointer(), region.len());
             // SAFETY: the maker of the region keeps its memory until the operation has ended, which `done` says.
             unsafe { (functions.aio_read)(self.raw, name.as_ptr(), completion, into, len, offset) }
@@ -90,7 +96,7 @@ impl Context {
 
     pub(crate) fn stat(&self, name: &CStr, done: Done) {
         let functions = &self.cluster.functions;
-        start(self, done, |completion, call| {
+        self.start(done, |completion, call| {
             // SAFETY: the call stays where it is until the operation has ended.
             let size = unsafe { &raw mut (*call).size };
             // SAFETY: as above.
@@ -102,7 +108,7 @@ impl Context {
 
     pub(crate) fn remove(&self, name: &CStr, done: Done) {
         let functions = &self.cluster.functions;
-        start(self, done, |completion, _| {
+        self.start(done, |completion, _| {
             // SAFETY: the library copies the name.
             unsafe { (functions.aio_remove)(self.raw, name.as_ptr(), completion) }
         });
@@ -111,7 +117,7 @@ impl Context {
     /// Ends when all changes that were begun before have ended.
     pub(crate) fn flush(&self, done: Done) {
         let functions = &self.cluster.functions;
-        start(self, done, |completion, _| {
+        self.start(done, |completion, _| {
             // SAFETY: a context and a completion of ours.
             unsafe { (functions.aio_flush_async)(self.raw, completion) }
         });
@@ -119,7 +125,7 @@ impl Context {
 
     pub(crate) fn operate(&self, name: &CStr, change: WriteOp, done: Done) {
         let functions = &self.cluster.functions;
-        start(self, done, |completion, _| {
+        self.start(done, |completion, _| {
             let (now, flags) = (ptr::null_mut(), 0);
             // SAFETY: the library takes the parts out of the change, and copies the name.
             unsafe {

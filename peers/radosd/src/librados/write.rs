@@ -4,7 +4,6 @@ use std::ffi::CStr;
 use std::ptr;
 use std::sync::Arc;
 
-use super::context::Context;
 use super::functions::{Functions, Handle, Operation, Text};
 use super::region::Region;
 
@@ -70,12 +69,11 @@ impl WriteOp {
         self
     }
 
-    /// The object becomes a copy of another one of `context`, made by the cluster.
-    pub(crate) fn copy_from(self, source: &CStr, context: &Context) -> Self {
+    /// The object becomes a copy of another one, made by the cluster.
+    pub(super) fn copy_from(self, source: &CStr, io_context: Handle) -> Self {
         let name =
             Text { bytes: source.as_ptr(), len: source.count_bytes(), capacity: [source.count_bytes(), 0] };
         let operation = Operation { virtual_table: ptr::null(), operation: self.raw, unused: ptr::null() };
-        let io_context = context.raw();
         // SAFETY: the function reads the three objects, laid out as librados.hpp has them, and keeps none of them: decision 0016.
         unsafe {
             (self.functions.copy_from)(&raw const operation, &raw const name, &raw const io_context, 0, 0);
