@@ -6,5 +6,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod folder;
+mod migration;
 mod promises;
 mod trials;

@@ -10,6 +10,7 @@
 mod ceph;
 mod dice;
 pub mod history;
+mod migration;
 mod namespace;
 mod network;
 mod outcome;
@@ -21,6 +22,7 @@ mod trial;
 
 pub use ceph::{Ceph, Disk, Trust};
 pub use dice::Dice;
+pub use migration::{Trouble, migrate};
 pub use namespace::Namespace;
 pub use network::{Host, Network};
 pub use outcome::Outcome;
