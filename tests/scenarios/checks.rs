@@ -1,7 +1,7 @@
 //! `archipelago fsck` on real stores.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -52,6 +52,51 @@ fn a_busy_store_is_clean() {
         }
         is_over.store(true, Ordering::Relaxed);
     });
+}
+
+/// Whether a block's object is of the block with this index.
+fn is_of(file: &Path, index: &str) -> bool {
+    file.to_str().unwrap().ends_with(&format!(".{index:0>16}"))
+}
+
+fn first_bytes(stack: &TestStack, offset: u64) -> [u8; 4096] {
+    let mut bytes = [0; 4096];
+    stack.client().read("volume1", offset, &mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn blocks_that_only_a_log_names_are_safe_from_a_collection_and_looked_at() {
+    let mut stack = TestStack::start();
+    fill(&stack);
+    let before = files(&stack, "blocks", "b.");
+    let mut client = stack.client();
+    // One that was never written, and one that a snapshot shares: it becomes partial.
+    for offset in [20 << 20, 40 << 20] {
+        client.write("volume1", offset, &[9; 4096]).unwrap();
+    }
+    client.flush("volume1").unwrap();
+    stack.kill();
+    stack.run();
+    assert_eq!(stack.archipelago(&["fsck", "volume1"]).code(), Some(0));
+    stack.archipelago(&["gc"]).done();
+    assert_eq!(first_bytes(&stack, 20 << 20), [9; 4096]);
+    assert_eq!(first_bytes(&stack, 40 << 20), [9; 4096]);
+
+    stack.kill();
+    let is_new = |file: &PathBuf| !before.contains(file);
+    let of = |index: &str| {
+        files(&stack, "blocks", "b.").into_iter().filter(is_new).find(|file| is_of(file, index)).unwrap()
+    };
+    std::fs::remove_file(of("5")).unwrap();
+    std::fs::remove_file(of("a")).unwrap();
+    stack.run();
+    let told = stack.archipelago(&["fsck", "--repair"]);
+    assert_eq!(told.code(), Some(1));
+    assert!(told.stdout().contains("block-missing: volume1, block 5"), "{}", told.stdout());
+    assert_eq!(told.stdout().lines().filter(|line| line.contains("block-missing")).count(), 1);
+    // Of a partial block what was not written is in its base: all, when its own object is gone.
+    assert_eq!(first_bytes(&stack, 40 << 20), [7; 4096]);
 }
 
 #[test]

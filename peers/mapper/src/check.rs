@@ -1,7 +1,7 @@
 //! Check: whether what is at rest is whole, while volumes are in use.
 //!
 //! A check goes over the names of the map store in order; of each volume it looks at the root, the lock and the logs, walks
-//! its tree, and asks for each block. A step does a bounded amount of that, and deletes nothing. What looks wrong counts only
+//! its tree, and asks for each block that these name. A step does a bounded amount of that, and deletes nothing. What looks wrong counts only
 //! if the root is still the same afterwards: whoever deletes something that a root leads to has replaced the root before.
 
 use std::{
@@ -9,26 +9,23 @@ use std::{
     collections::{HashSet, VecDeque},
 };
 
-use protocol::{Checked, ErrorKind, Failure, Finding, Flags, List, Message};
-use volume::{FANOUT, Header, LeafBlocks, LegacyMap, NodeKey, ObjectName, ParsedName, ROOT_BYTES, Walk};
+use protocol::{Checked, ErrorKind, Failure, Flags, List, Message};
+use volume::{Header, ObjectName, ParsedName, ROOT_BYTES};
 
 use crate::{
     asked::{Answer, Asked},
+    check_tree::{Looked, Tree},
     failure::{InVolume, invalid, no_volume},
-    findings::{self, Findings},
-    kinds::key_of,
+    findings::Findings,
     listing::after_page,
     loading::{FORMER_PREFIX, former_name},
     marks::Key,
-    parallel,
     service::Service,
     store_calls::{Place, Stores},
 };
 
 /// Nodes and roots that are looked at in one step, each with its blocks.
 const STEP_WORK: u32 = if cfg!(test) { 3 } else { 16 };
-/// Most nodes remembered as whole, so that what snapshots share is looked at once: 24 bytes each.
-const WHOLE_MAX: usize = 1 << 20;
 /// How often a volume whose root was replaced meanwhile is begun again. What was seen to be whole is passed over.
 const ATTEMPTS_MAX: u32 = if cfg!(test) { 10 } else { 1000 };
 /// Most checks that are kept between their steps; beyond, the one that was not asked for longest begins its volume again.
@@ -49,26 +46,6 @@ pub(crate) struct Check {
     ahead: VecDeque<Vec<u8>>,
     volume: Option<Tree>,
     whole: HashSet<Key>,
-}
-
-/// A volume that is being looked at.
-struct Tree {
-    name: ObjectName,
-    /// Where it is in the list: under its former name, perhaps.
-    listed: Vec<u8>,
-    /// The object of its header, and what it says.
-    object: ObjectName,
-    header: Vec<u8>,
-    block_size: u64,
-    rest: Rest,
-    attempts: u32,
-}
-
-/// What of it is still to be looked at.
-enum Rest {
-    Nodes(Walk),
-    /// The next leaf.
-    Tables(Box<LegacyMap>, u64),
 }
 
 /// Kept between steps.
@@ -202,15 +179,23 @@ impl Service {
             return Ok(false);
         }
         if self.check_root(&name, root, findings).await? {
-            let block_size = u64::from(root.block_size);
-            let rest = match decoded {
-                Header::Root(root) => Rest::Nodes(Walk::new(&root)),
-                Header::Legacy(map) => Rest::Tables(Box::new(map), 0),
-            };
-            let listed = listed.to_vec();
-            check.volume = Some(Tree { name, listed, object, header, block_size, rest, attempts });
+            check.volume = self.tree_of(&name, listed, attempts).await?;
         }
         Ok(true)
+    }
+
+    /// What lies under a name now: to mend it may have changed it.
+    async fn tree_of(
+        &self,
+        name: &ObjectName,
+        listed: &[u8],
+        attempts: u32,
+    ) -> Result<Option<Tree>, Failure> {
+        let Some((object, header)) = self.stores.header_bytes(name).await? else { return Ok(None) };
+        let decoded = Header::decode(&object, &header, None).in_volume(name)?;
+        let mut tree = Tree::new(name.clone(), listed, object, header, decoded);
+        tree.attempts = attempts;
+        Ok(Some(tree))
     }
 
     /// Looks at one more node of a volume's tree.
@@ -222,7 +207,7 @@ impl Service {
     ) -> Result<Option<Vec<u8>>, Failure> {
         let Some(mut tree) = check.volume.take() else { return Ok(None) };
         let (here, after) = (at(AT, &tree.listed), at(AFTER, &tree.listed));
-        let wrong = match tree.next(&self.stores, &mut check.whole, findings).await? {
+        let wrong = match tree.next(self, &mut check.whole, findings).await? {
             Looked::End => return Ok(only.is_none().then_some(after)),
             Looked::Whole => Vec::new(),
             Looked::Wrong(wrong) => wrong,
@@ -246,94 +231,6 @@ fn at(kind: u8, name: &[u8]) -> Vec<u8> {
     [&[kind], name].concat()
 }
 
-/// What one look at a tree came to.
-enum Looked {
-    Whole,
-    Wrong(Vec<Finding>),
-    End,
-}
-
-impl Tree {
-    async fn next(
-        &mut self,
-        stores: &Stores,
-        whole: &mut HashSet<Key>,
-        findings: &mut Findings,
-    ) -> Result<Looked, Failure> {
-        let Tree { name, block_size, rest, .. } = self;
-        match rest {
-            Rest::Nodes(walk) => {
-                let Some(node) = walk.next_node() else { return Ok(Looked::End) };
-                let object = node.name();
-                let key = object.as_ref().and_then(|object| key_of(&ParsedName::parse(object.as_str())));
-                let is_whole = key.is_some_and(|key| whole.contains(&key));
-                let Some(object) = object.filter(|_| !is_whole) else {
-                    walk.skip();
-                    return Ok(Looked::Whole);
-                };
-                findings.seen += 1;
-                let read = stores.read_whole(&object).await;
-                let leaf = match read.and_then(|bytes| walk.load(&bytes).in_volume(name)) {
-                    Ok(leaf) => leaf,
-                    Err(failure) => {
-                        walk.skip();
-                        return wrong_node(name, &object, blocks_below(&node), &failure);
-                    }
-                };
-                // An inner node says nothing of those below it.
-                let Some(leaf) = leaf else { return Ok(Looked::Whole) };
-                let wrong = stores.wrong_blocks(name, &leaf, *block_size, findings).await?;
-                if let Some(key) = key.filter(|_| wrong.is_empty() && whole.len() < WHOLE_MAX) {
-                    whole.insert(key);
-                }
-                Ok(Looked::Wrong(wrong))
-            }
-            Rest::Tables(map, index) => {
-                let at = *index;
-                if at >= map.leaf_count() {
-                    return Ok(Looked::End);
-                }
-                *index += 1;
-                findings.seen += 1;
-                let reads = map.reads(at);
-                let read = stores.read_ranges(&reads).await;
-                match read.and_then(|bytes| map.decode_leaf(at, &bytes).in_volume(name)) {
-                    Ok(leaf) => {
-                        let leaf = LeafBlocks::new(at, leaf);
-                        Ok(Looked::Wrong(stores.wrong_blocks(name, &leaf, *block_size, findings).await?))
-                    }
-                    Err(failure) => {
-                        let table = reads.first().map_or(&map.name, |range| &range.name);
-                        let blocks = map.leaf_blocks(at);
-                        wrong_node(name, table, (blocks.start.0, blocks.end.0 - blocks.start.0), &failure)
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// The first block below a node, and how many there may be.
-fn blocks_below(node: &NodeKey) -> (u64, u64) {
-    let count = (0..node.level).fold(FANOUT as u64, |count, _| count.saturating_mul(FANOUT as u64));
-    (node.index.saturating_mul(count), count)
-}
-
-/// A node or table that is not what its parent says; or why that cannot be told.
-fn wrong_node(
-    volume: &ObjectName,
-    object: &ObjectName,
-    blocks: (u64, u64),
-    failure: &Failure,
-) -> Result<Looked, Failure> {
-    match failure.kind {
-        ErrorKind::NotFound | ErrorKind::Corrupt => {
-            Ok(Looked::Wrong(vec![findings::wrong_node(volume, object, blocks, failure)]))
-        }
-        _ => Err(failure.clone()),
-    }
-}
-
 impl Stores {
     /// The object of a volume's header and its first bytes, under its proper name or its former one.
     async fn header_bytes(&self, name: &ObjectName) -> Result<Option<(ObjectName, Vec<u8>)>, Failure> {
@@ -350,49 +247,5 @@ impl Stores {
             },
             Err(failure) => Err(failure),
         }
-    }
-
-    /// Whether the header is the one that the look began with.
-    async fn is_still(&self, tree: &Tree) -> Result<bool, Failure> {
-        let length = u64::try_from(tree.header.len()).unwrap_or(0);
-        match self.read(&tree.object, 0, length).await {
-            Ok(bytes) => Ok(bytes == tree.header),
-            Err(failure) if failure.kind == ErrorKind::NotFound => Ok(false),
-            Err(failure) => Err(failure),
-        }
-    }
-
-    /// What is wrong with the blocks of a leaf.
-    async fn wrong_blocks(
-        &self,
-        volume: &ObjectName,
-        leaf: &LeafBlocks,
-        block_size: u64,
-        findings: &mut Findings,
-    ) -> Result<Vec<Finding>, Failure> {
-        let (missing, long) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
-        let (missing_blocks, long_blocks) = (&missing, &long);
-        let mut entries =
-            leaf.entries().filter_map(|(index, entry)| Some((index, entry.object_name(index)?)));
-        let mut seen = 0;
-        parallel::each(|| {
-            seen += 1;
-            entries.next().map(|(index, name)| async move {
-                match self.size(Place::Blocks, &name).await {
-                    Ok(size) if size > block_size => long_blocks.borrow_mut().push((index, name)),
-                    Ok(_) => {}
-                    Err(failure) if failure.kind == ErrorKind::NotFound => {
-                        missing_blocks.borrow_mut().push((index, name));
-                    }
-                    Err(failure) => return Err(failure),
-                }
-                Ok(())
-            })
-        })
-        .await?;
-        findings.seen += seen;
-        let missing = findings::missing_blocks(volume, missing.into_inner());
-        let long = findings::long_blocks(volume, long.into_inner(), block_size);
-        Ok(missing.into_iter().chain(long).collect())
     }
 }

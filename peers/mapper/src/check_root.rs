@@ -93,21 +93,30 @@ impl Service {
             // Left so by a session that ended well, for all we know.
             Ok(map) if map.borrow().has_partial() => return Ok(()),
             Ok(_) => {}
-            Err(failure) if failure.kind == ErrorKind::Corrupt => {
-                findings.damaged_log(&volume.name, &failure);
-                return Ok(());
-            }
+            // The look at its logs and its tree says so.
+            Err(failure) if is_damage(&failure) => return Ok(()),
             Err(failure) => return Err(failure),
         }
-        let mut is_mended = false;
-        if findings.mends {
-            let opened = self.open(volume).await?;
-            opened.session.finish().await?;
-            // A lock that this node kept stays: a composer may still use the volume.
-            self.close_if_new(volume, &opened).await?;
-            is_mended = true;
-        }
+        let is_mended = findings.mends && self.end_session(volume).await?;
         findings.unclosed_session(&volume.name, is_mended);
         Ok(())
     }
+
+    /// Leaves a volume clean; false if damage is in the way.
+    async fn end_session(&self, volume: &Volume) -> Result<bool, Failure> {
+        let opened = self.open(volume).await?;
+        let finished = opened.session.finish().await;
+        // A lock that this node kept stays: a composer may still use the volume.
+        self.close_if_new(volume, &opened).await?;
+        match finished {
+            Ok(()) => Ok(true),
+            Err(failure) if is_damage(&failure) => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// Whether what is at rest is why something failed.
+fn is_damage(failure: &Failure) -> bool {
+    matches!(failure.kind, ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Invalid)
 }

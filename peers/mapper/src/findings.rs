@@ -108,12 +108,6 @@ impl Findings {
         self.add(Finding { is_mended, ..found });
     }
 
-    pub(crate) fn damaged_log(&mut self, name: &ObjectName, failure: &Failure) {
-        let text = format!("what was changed last cannot be read: {}", failure.message);
-        let next = "put back a copy of the log, or restore the volume from a backup".to_owned();
-        self.add(finding("log-damaged", Severity::Error, name, text, next));
-    }
-
     pub(crate) fn unclosed_session(&mut self, name: &ObjectName, is_mended: bool) {
         let text = "its last session ended badly, and what it changed is in its logs alone".to_owned();
         let next = "the next write replays them, or --repair".to_owned();
@@ -125,6 +119,13 @@ impl Findings {
         let text = "it changed too fast to be looked at whole".to_owned();
         self.add(finding("not-checked", Severity::Warning, name, text, "check it again".to_owned()));
     }
+}
+
+/// A log that cannot be read.
+pub(crate) fn damaged_log(volume: &ObjectName, failure: &Failure) -> Finding {
+    let text = format!("what was changed last cannot be read: {}", failure.message);
+    let next = "put back a copy of the log, or restore the volume from a backup".to_owned();
+    finding("log-damaged", Severity::Error, volume, text, next)
 }
 
 /// A node or table that cannot be read.
@@ -141,7 +142,18 @@ pub(crate) fn wrong_node(
     Finding { object: object.as_str().to_owned(), first_block: Some(first), block_count: count, ..found }
 }
 
-/// Blocks that a leaf names and that are not there, in one finding.
+/// Blocks that a log names and the root leaves to collections, in one finding.
+pub(crate) fn unprotected_blocks(
+    volume: &ObjectName,
+    blocks: Vec<(BlockIndex, ObjectName)>,
+) -> Option<Finding> {
+    let text =
+        format!("a log alone names {} of these blocks, and a collection would take them", blocks.len());
+    let next = "run no `archipelago gc` before --repair, or a write, has put them into the tree".to_owned();
+    of_blocks(finding("block-unprotected", Severity::Error, volume, text, next), blocks)
+}
+
+/// Blocks that a leaf or logs name and that are not there, in one finding.
 pub(crate) fn missing_blocks(volume: &ObjectName, blocks: Vec<(BlockIndex, ObjectName)>) -> Option<Finding> {
     let text = format!("{} of these blocks are missing: reading them fails", blocks.len());
     let next = "put back copies of the objects, or restore the volume from a backup".to_owned();

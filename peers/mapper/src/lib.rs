@@ -20,6 +20,7 @@ mod asked;
 mod census;
 mod check;
 mod check_root;
+mod check_tree;
 mod collect;
 mod commit;
 mod config;

@@ -19,6 +19,9 @@ const PIECE_BYTES: u64 = 256 << 10;
 /// The longest object that is read whole: a log that a checkpoint could not shorten in time.
 const WHOLE_BYTES_MAX: u64 = 64 << 20;
 
+/// No start of any machine: of what it finds in logs only what was committed counts.
+pub(crate) const NO_BOOT: BootId = BootId([0; 16]);
+
 /// What lies under a volume's name.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
@@ -137,7 +140,7 @@ impl Stores {
         Ok(map)
     }
 
-    async fn read_logs(
+    pub(crate) async fn read_logs(
         &self,
         name: &ObjectName,
         root: &Root,
@@ -160,11 +163,10 @@ impl Stores {
 
     /// Which start of which machine wrote the volume's logs; any, if there are none.
     async fn boot_of_logs(&self, name: &ObjectName, root: &Root) -> Result<BootId, Failure> {
-        const NONE: BootId = BootId([0; 16]);
-        let Some(first) = root.logs(NONE).wanted() else { return Ok(NONE) };
+        let Some(first) = root.logs(NO_BOOT).wanted() else { return Ok(NO_BOOT) };
         match self.read_whole(&first).await {
             Ok(bytes) => Ok(Log::decode(root.id, root.log_sequence, &bytes).in_volume(name)?.boot),
-            Err(failure) if failure.kind == ErrorKind::NotFound => Ok(NONE),
+            Err(failure) if failure.kind == ErrorKind::NotFound => Ok(NO_BOOT),
             Err(failure) => Err(failure),
         }
     }

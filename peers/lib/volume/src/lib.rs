@@ -40,7 +40,9 @@ pub use compare::{Compare, Step};
 pub use entry::{ENTRY_BYTES, Entry, MapEntry};
 pub use error::{FormatError, Problem, VolumeError};
 pub use legacy::{Header, LEGACY_BLOCK_SIZE, LegacyMap, LegacyVersion, ObjectRange, ZERO_BLOCK};
-pub use log::{BootId, Change, LOG_HEADER_BYTES, LOG_LIMIT, LOG_RECORD_BYTES, Log, LogAppend, LogChain};
+pub use log::{
+    BootId, Change, LOG_HEADER_BYTES, LOG_LIMIT, LOG_RECORD_BYTES, Log, LogAppend, LogChain, LoggedBlock,
+};
 pub use map::{
     ALLOCATING_LIMIT, Allocation, DIRTY_LIMIT, Map, PARTIAL_LIMIT, Partial, Plan, Purpose, Tail,
     WANTED_LIMIT, Wanted, Writability,

@@ -9,6 +9,10 @@ use crate::entry::{Entry, Kind, MapEntry, Packed};
 use crate::error::{self, FormatError, Problem};
 use crate::name::{BlockIndex, Generation, LogSequence, ObjectName, VolumeId};
 
+mod blocks;
+
+pub use blocks::LoggedBlock;
+
 /// Records after which a checkpoint is due.
 pub const LOG_LIMIT: u64 = 65_536;
 /// Bytes of the header, which the first append carries.
@@ -397,6 +401,14 @@ impl Change {
                 Entry::Object { owner: id, written_at }.object_name(index)
             }
             Self::Punch { .. } => None,
+        }
+    }
+
+    /// The last block that this change is of.
+    pub(crate) fn last_block(&self) -> BlockIndex {
+        match *self {
+            Self::Set { index, .. } | Self::Partial { index, .. } => index,
+            Self::Punch { index, count } => BlockIndex(index.0.saturating_add(count.saturating_sub(1))),
         }
     }
 }

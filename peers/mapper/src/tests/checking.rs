@@ -1,6 +1,7 @@
 //! Checks: each kind of damage is found, and nothing is found where nothing is wrong.
 
 use protocol::{ErrorKind, Finding, Op, Severity};
+use volume::{Generation, Header, ObjectName, Root};
 
 use super::{
     legacy::{OWNED, put_v2},
@@ -259,6 +260,98 @@ fn sessions_that_ended_badly_are_found_and_closed() {
     assert_eq!(check(&mut caller, "*", false), []);
     assert!(rig.world.map_names().iter().all(|name| !name.starts_with("l.")));
     assert_eq!(caller.read("volume", 9).unwrap(), 9);
+}
+
+/// A volume whose blocks 1 and 9 are in its log alone, and the objects of these.
+fn logged(caller: &mut Caller) -> [String; 2] {
+    caller.create("volume", 10);
+    for index in [1, 9] {
+        caller.write_durably("volume", index, 5).unwrap();
+    }
+    [1, 9].map(|index| object(caller, "volume", index))
+}
+
+#[test]
+fn blocks_that_only_a_log_names_are_looked_at() {
+    for is_open in [true, false] {
+        let mut rig = Rig::new();
+        let [first, last] = logged(&mut rig.client());
+        if !is_open {
+            rig.crash();
+        }
+        assert!(nodes(&rig).is_empty());
+        rig.world.put_block(&first, &vec![1; BLOCK as usize + 1]);
+        rig.world.remove_block(&last);
+        let mut caller = rig.client();
+        let mut found = check(&mut caller, "*", false);
+        found.retain(|found| found.kind != "session-unclosed");
+        assert_eq!(kinds(&found), ["block-missing", "block-too-long"]);
+        assert_eq!((found[0].object.as_str(), found[0].first_block), (last.as_str(), Some(9)));
+        assert_eq!((found[1].object.as_str(), found[1].first_block), (first.as_str(), Some(1)));
+        // What is mended is looked at again: the tree names them now.
+        let found = check(&mut caller, "*", true);
+        assert_eq!(found.iter().any(|found| found.is_mended), !is_open);
+        assert!(kinds(&found).ends_with(&["block-missing", "block-too-long"]), "{found:?}");
+        assert_eq!(nodes(&rig).is_empty(), is_open);
+    }
+}
+
+#[test]
+fn what_a_loss_of_power_took_is_no_finding_and_what_was_committed_is_one() {
+    let mut rig = Rig::new();
+    let mut caller = rig.client();
+    let [first, _] = logged(&mut caller);
+    caller.write("volume", 2, 2).unwrap();
+    let uncommitted = object(&mut caller, "volume", 2);
+    drop(caller);
+    rig.crash();
+    // This start of this machine may still go on with it.
+    rig.world.remove_block(&uncommitted);
+    assert_eq!(kinds(&check(&mut rig.client(), "*", false)), ["session-unclosed", "block-missing"]);
+    let log = rig.world.map_names().into_iter().find(|name| name.starts_with("l.")).unwrap();
+    let written = rig.world.map(&log).unwrap();
+    rig.lose_power();
+    rig.world.put_map(&log, &written);
+    assert_eq!(kinds(&check(&mut rig.client(), "*", false)), ["session-unclosed"]);
+    rig.world.remove_block(&first);
+    let found = check(&mut rig.client(), "*", false);
+    assert_eq!(kinds(&found), ["session-unclosed", "block-missing"]);
+    assert_eq!((found[1].object.as_str(), found[1].block_count), (first.as_str(), 1));
+}
+
+fn change_root(rig: &Rig, change: impl FnOnce(&mut Root)) {
+    let name = ObjectName::new("volume").unwrap();
+    match Header::decode(&name, &rig.world.map("volume").unwrap(), None) {
+        Ok(Header::Root(mut root)) => {
+            change(&mut root);
+            rig.world.put_map("volume", &root.encode());
+        }
+        other => panic!("{other:?} is no volume of ours"),
+    }
+}
+
+#[test]
+fn a_log_that_is_not_of_its_root_is_found() {
+    let mut rig = Rig::new();
+    logged(&mut rig.client());
+    rig.crash();
+    change_root(&rig, |root| root.size /= 2);
+    let found = check(&mut rig.client(), "*", true);
+    assert_eq!(kinds(&found), ["log-damaged"]);
+    assert!(found[0].text.contains("block 9"), "{found:?}");
+    assert!(!found[0].is_mended);
+
+    change_root(&rig, |root| {
+        root.size *= 2;
+        root.generation = Generation(root.generation.0 + 1);
+    });
+    let found = check(&mut rig.client(), "*", false);
+    assert_eq!(kinds(&found), ["session-unclosed", "block-unprotected"]);
+    assert_eq!((found[1].first_block, found[1].block_count), (Some(1), 9));
+    // The tree protects them.
+    check(&mut rig.client(), "*", true);
+    assert_eq!(check(&mut rig.client(), "*", false), []);
+    assert_eq!(rig.client().read("volume", 9).unwrap(), 5);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::error::VolumeError;
+use crate::root::{NewVolume, RequestId, Root};
 
 const GOLDEN: &[u8] = include_bytes!("../../../../../tests/golden/map-v3/log.bin");
 const VOLUME: VolumeId = VolumeId(0x0123_4567_89ab_cdef);
@@ -119,6 +121,32 @@ fn a_log_counts_only_after_a_sealed_one() {
     assert_eq!(chain(BOOT, &[sealed, &next]), both);
     assert_eq!(chain(BootId([9; 16]), &[sealed, &next]), both);
     assert_eq!(chain(BOOT, &[GOLDEN, &next]), golden_changes());
+}
+
+#[test]
+fn blocks_of_logs_are_what_their_last_change_left() {
+    let mut log = writer();
+    let partial =
+        |index, written_at| Change::Partial { index: BlockIndex(index), written_at: Generation(written_at) };
+    for change in [set(1, 4), set(2, 4), partial(3, 5), Change::Punch { index: BlockIndex(2), count: 2 }] {
+        log.change(change);
+    }
+    for change in [partial(3, 6), partial(1, 6), set(4, 6), partial(5, 6), set(5, 6)] {
+        log.change(change);
+    }
+    let mut logs = LogChain::new(VOLUME, Some(SEQUENCE), BOOT);
+    logs.add(&log.take().expect("records").bytes).expect("whole");
+    let root = |blocks: u64| {
+        let (created_by, created_unix_ms) = (RequestId([1; 32]), 1);
+        let new = NewVolume { id: VOLUME, size: blocks << 16, created_by, created_unix_ms, replaces: None };
+        Root::blank(new, 1 << 16).expect("a volume")
+    };
+    let found = logs.blocks(&root(6)).expect("in range");
+    let told: Vec<_> = found.iter().map(|block| (block.index.0, block.is_partial)).collect();
+    assert_eq!(told, [(1, true), (3, true), (4, false), (5, false)]);
+    assert_eq!(found[1].name.as_str(), "b.0123456789abcdef.0000000000000006.0000000000000003");
+    let error = logs.blocks(&root(5)).expect_err("there is no block 5");
+    assert_eq!(error, VolumeError::OutOfRange { index: BlockIndex(5), count: 5 });
 }
 
 #[test]

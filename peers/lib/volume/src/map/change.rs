@@ -235,23 +235,13 @@ impl Map {
             return Err(VolumeError::NotLoaded(wanted.key));
         }
         for change in logs.changes() {
-            self.check_change(change)?;
+            self.check_index(change.last_block())?;
         }
         for change in logs.changes() {
             self.apply(change)?;
         }
         self.session = Session::Reading { replayed: Some(logs.end_sequence()) };
         Ok(())
-    }
-
-    fn check_change(&self, change: &Change) -> Result<(), VolumeError> {
-        match *change {
-            Change::Set { index, .. } | Change::Partial { index, .. } => self.check_index(index),
-            Change::Punch { index, count } => {
-                let last = index.0.saturating_add(count.saturating_sub(1));
-                self.check_index(BlockIndex(last))
-            }
-        }
     }
 
     fn apply(&mut self, change: &Change) -> Result<(), VolumeError> {
