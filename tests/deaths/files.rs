@@ -6,13 +6,12 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::Command,
-    time::Instant,
 };
 
 use rustix::fs::{Advice, fadvise};
 use tests::{Dice, Supervised, run};
 
-use crate::SEED;
+use crate::{SEED, clock::Clock};
 
 /// How many files there are at most.
 const SLOTS: usize = 64;
@@ -50,10 +49,10 @@ impl Mounted<'_> {
     }
 
     /// Works on files until the time is over; what must be in them then.
-    pub(crate) fn work(&self, until: Instant) -> Model {
+    pub(crate) fn work(&self, clock: &Clock) -> Model {
         let mut dice = Dice::told(SEED, 2);
         let (mut model, mut serial) = (Model::new(), 0);
-        while Instant::now() < until {
+        while !clock.is_over() {
             serial += 1;
             let path = self.folder.join(format!("file-{}", dice.index(SLOTS)));
             match dice.below(10) {

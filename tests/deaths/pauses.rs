@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use client::Client;
 use tests::Dice;
 
-use crate::SEED;
+use crate::{SEED, clock::Clock};
 
 const BLOCK: usize = 4096;
 const BLOCKS: u64 = 2048;
@@ -14,11 +14,11 @@ const BLOCKS: u64 = 2048;
 pub(crate) struct Pauses(Vec<Duration>);
 
 /// Writes and reads blocks of a volume until the time is over; every block holds what was written last.
-pub(crate) fn measure(mut client: Client, volume: &str, until: Instant) -> Pauses {
+pub(crate) fn measure(mut client: Client, volume: &str, clock: &Clock) -> Pauses {
     let mut dice = Dice::told(SEED, 1);
     let mut written = vec![0_u32; usize::try_from(BLOCKS).unwrap()];
     let (mut bytes, mut times) = (vec![0; BLOCK], Vec::new());
-    while Instant::now() < until {
+    while !clock.is_over() {
         let block = dice.below(BLOCKS);
         let index = usize::try_from(block).unwrap();
         let offset = block * u64::try_from(BLOCK).unwrap();

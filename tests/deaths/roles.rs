@@ -1,14 +1,13 @@
 //! Every role is killed, over and over: for those above a pause, and nothing else.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::{thread, time::Duration};
 
 use tests::{Dice, Supervised, is_root, skip};
 
 use crate::{
-    SEED, duration,
+    SEED,
+    clock::Clock,
+    duration,
     files::Mounted,
     loads::Load,
     pauses,
@@ -30,13 +29,13 @@ fn case_27_killed_roles_are_a_pause_for_all_that_use_them() {
     if mounted.is_none() {
         skip("case_27_killed_roles_are_a_pause_for_all_that_use_them", "mounting needs root: no files");
     }
-    let (until, inside) = (Instant::now() + duration(), Load::inside(&stack, "inside1", duration()));
+    let (clock, inside) = (&Clock::new(duration()), Load::inside(&stack, "inside1", duration()));
     let through_nbd = Load::over_nbd_through_qemu(&stack, "through-nbd", duration());
     let (probing, probed) = (stack.client(), "probed1");
     let (kills, pauses, model) = thread::scope(|scope| {
-        let pauses = scope.spawn(move || pauses::measure(probing, probed, until));
-        let model = scope.spawn(|| mounted.as_ref().map(|mounted| mounted.work(until)));
-        let kills = kill(&stack, until);
+        let pauses = scope.spawn(move || pauses::measure(probing, probed, clock));
+        let model = scope.spawn(|| mounted.as_ref().map(|mounted| mounted.work(clock)));
+        let kills = kill(&stack, clock);
         (kills, pauses.join().unwrap(), model.join().unwrap())
     });
     println!("{kills} kills; {pauses}");
@@ -52,10 +51,11 @@ fn case_27_killed_roles_are_a_pause_for_all_that_use_them() {
     assert_no_orphans(&stack);
 }
 
-fn kill(stack: &Supervised, until: Instant) -> u32 {
+fn kill(stack: &Supervised, clock: &Clock) -> u32 {
     let (mut dice, mut kills) = (Dice::told(SEED, 0), 0);
-    while Instant::now() < until {
+    while !clock.is_over() {
         kills += u32::from(stack.kill(ROLES[dice.index(ROLES.len())]).is_some());
+        clock.tell(format_args!("{kills} kills"));
         thread::sleep(Duration::from_millis(PAUSE_MS.0 + dice.below(PAUSE_MS.1)));
     }
     kills

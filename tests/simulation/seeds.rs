@@ -1,5 +1,6 @@
 //! Which seeds are run, and what is told of one that fails.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::{minimise::minimise, plan::Plan, run::run, saved::save, store::Mutant, tell::tell};
@@ -17,6 +18,7 @@ fn number(name: &str) -> Option<u64> {
 fn check(seed: u64) {
     let plan = Plan::of(seed, Mutant::None);
     let Err(first) = run(&plan) else { return };
+    println!("seed {seed} fails, and is shortened");
     let short = minimise(&plan, &first);
     tell(format_args!("---- the shortened plan"));
     if let Ok(name) = std::env::var("SAVE") {
@@ -42,7 +44,7 @@ fn run_lane(lane: u64) {
     let start = Instant::now();
     let (mut done, mut failed) = (0, 0);
     for seed in (lane..count).step_by(usize::try_from(LANES).expect("a few")) {
-        if time.is_some_and(|time| start.elapsed() >= time) {
+        if time.is_some_and(|time| start.elapsed() >= time) || tests::is_run_over() {
             break;
         }
         match std::env::var_os("SURVEY") {
@@ -50,9 +52,21 @@ fn run_lane(lane: u64) {
             None => check(first.wrapping_add(seed)),
         }
         done += 1;
+        time.into_iter().for_each(|time| tell_progress(start.elapsed(), time));
     }
     let seconds = start.elapsed().as_secs();
     println!("{} of {done} seeds hold in lane {lane} from {first}, in {seconds} s", done - failed);
+}
+
+/// Says now and then how many seeds all lanes have run.
+fn tell_progress(elapsed: Duration, time: Duration) {
+    const TELL_EVERY_S: u64 = 10;
+    static DONE: AtomicU64 = AtomicU64::new(0);
+    static TOLD: AtomicU64 = AtomicU64::new(0);
+    let (done, turn) = (DONE.fetch_add(1, Ordering::Relaxed) + 1, elapsed.as_secs() / TELL_EVERY_S);
+    if TOLD.fetch_max(turn, Ordering::Relaxed) < turn {
+        println!("{} s of {} s: {done} seeds", elapsed.as_secs(), time.as_secs());
+    }
 }
 
 /// `SEED=n` runs this one alone.

@@ -17,6 +17,7 @@ mod outcome;
 pub mod place;
 mod skip;
 mod stack;
+mod stop;
 mod supervised;
 mod trial;
 
@@ -28,5 +29,6 @@ pub use network::{Host, Network};
 pub use outcome::Outcome;
 pub use skip::{is_root, skip, tool};
 pub use stack::{TestStack, is_stopped, pattern, run};
+pub use stop::is_run_over;
 pub use supervised::Supervised;
 pub use trial::Trial;

@@ -6,6 +6,7 @@ mod checks;
 mod deaths;
 mod demo;
 mod licences;
+mod long_run;
 mod metadata;
 mod process;
 mod setup;

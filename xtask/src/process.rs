@@ -111,11 +111,23 @@ pub(crate) enum End {
     Exited(bool),
     /// By us, because its time was over.
     OutOfTime,
+    /// By us, because it was to.
+    Stopped,
 }
 
 /// Runs a program for at most `limit`, giving each line of its standard output to `line`. Its error output
 /// goes to ours. Out of time, it ends with all that it started.
-pub(crate) fn watch(command: &mut Command, limit: Duration, mut line: impl FnMut(&str)) -> Result<End> {
+pub(crate) fn watch(command: &mut Command, limit: Duration, line: impl FnMut(&str)) -> Result<End> {
+    watch_until(command, limit, line, || false)
+}
+
+/// As [`watch`], until `is_over`, which is asked several times a second.
+pub(crate) fn watch_until(
+    command: &mut Command,
+    limit: Duration,
+    mut line: impl FnMut(&str),
+    mut is_over: impl FnMut() -> bool,
+) -> Result<End> {
     let mut child =
         command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {}", shown(command)))?;
     let (sender, lines) = mpsc::sync_channel::<String>(1024);
@@ -142,6 +154,10 @@ pub(crate) fn watch(command: &mut Command, limit: Duration, mut line: impl FnMut
                     ended_at = Some(Instant::now());
                 }
             }
+        }
+        if is_over() {
+            end_tree(&mut child);
+            return Ok(End::Stopped);
         }
         if ended_at.is_some_and(|moment| moment.elapsed() > LAST_WORDS) || Instant::now() > deadline {
             return Ok(wait(&mut child, deadline));
@@ -229,6 +245,17 @@ mod tests {
             |_| {},
         );
         assert!(matches!(end, Ok(End::OutOfTime)));
+    }
+
+    #[test]
+    fn a_program_ends_when_it_is_to() {
+        let end = watch_until(
+            program("sh").args(["-c", "sleep 600 & echo begun; sleep 600"]),
+            Duration::from_secs(60),
+            |_| {},
+            || true,
+        );
+        assert!(matches!(end, Ok(End::Stopped)));
     }
 
     #[test]

@@ -129,7 +129,7 @@ fn run_suite(suite: &mut Suite, skips: &Path) -> Result<Run> {
     println!("== {} took {} s", suite.name, begun.elapsed().as_secs());
     Ok(match end {
         End::Exited(is_good) => run.end(suite.name, is_good),
-        End::OutOfTime => run.out_of_time(suite.name, suite.limit.as_secs() / 60),
+        End::OutOfTime | End::Stopped => run.out_of_time(suite.name, suite.limit.as_secs() / 60),
     })
 }
 

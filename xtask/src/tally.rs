@@ -109,6 +109,11 @@ impl Run {
         }
     }
 
+    /// What the tests came to so far, in words.
+    pub(crate) fn counts(&self) -> String {
+        format!("{} passed, {} failed", self.passed, self.failed.len())
+    }
+
     /// `ok. 3 passed; 0 failed; 0 ignored; …`
     fn result(&mut self, text: &str) {
         self.running = self.running.saturating_sub(1);

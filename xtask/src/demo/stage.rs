@@ -136,7 +136,7 @@ impl Stage {
         match end {
             End::Exited(true) => Ok(text),
             End::Exited(false) => bail!("failed: {line}"),
-            End::OutOfTime => bail!("not done after {COMMAND_LIMIT:?}: {line}"),
+            End::OutOfTime | End::Stopped => bail!("not done after {COMMAND_LIMIT:?}: {line}"),
         }
     }
 
