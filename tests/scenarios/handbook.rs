@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, process::Command};
 
-use tests::{Supervised, TestStack};
+use tests::{Supervised, TestStack, is_root, run, skip};
 
 /// What the page wants done.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,16 +62,21 @@ fn shell(host: &TestStack, command: &str) -> Command {
     shell
 }
 
+fn page() -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operating.md");
+    std::fs::read_to_string(page).unwrap()
+}
+
 #[test]
 fn every_command_of_the_handbook_does_what_it_says() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operating.md");
-    let page = std::fs::read_to_string(page).unwrap();
+    let page = page();
     let first = node("n1", None);
     let second = node("n2", Some(&first));
     let hosts = BTreeMap::from([("n1", first), ("n2", second)]);
     let desk = tempfile::tempdir().unwrap();
     for step in steps(&page) {
         match step {
+            Step::Type(NEW_HOST, ..) => {}
             Step::Type(host, command, line) => {
                 let ended = shell(&hosts[host], command).current_dir(desk.path()).output().unwrap();
                 let said = String::from_utf8_lossy(&ended.stderr);
@@ -81,6 +86,44 @@ fn every_command_of_the_handbook_does_what_it_says() {
             Step::Start(host) => drop(hosts[host].archipelago(&["start"]).done()),
         }
     }
+}
+
+/// The host on which it is installed, where the original ran before.
+const NEW_HOST: &str = "n3";
+/// Volumes of the page, and which of those that the original left they are.
+const VOLUMES: [(&str, &str); 2] = [("web-1-base", "goldsnap1"), ("web-1", "goldvol1")];
+/// What `machine.sh` says where there can be no such host.
+const IMPOSSIBLE: i32 = 77;
+
+#[test]
+fn a_host_of_the_original_is_taken_over_as_the_handbook_says() {
+    let test = "a_host_of_the_original_is_taken_over_as_the_handbook_says";
+    if !is_root() {
+        return skip(test, "a view of the machine needs root");
+    }
+    if !Path::new("/dev/fuse").exists() {
+        return skip(test, "there is no /dev/fuse, which the sample configuration needs");
+    }
+    let page = page();
+    let mut lines = String::new();
+    for step in steps(&page) {
+        if let Step::Type(NEW_HOST, command, _) = step {
+            let named = |command: String, (told, is): (&str, &str)| command.replace(told, is);
+            lines += &VOLUMES.into_iter().fold(command.to_owned(), named);
+            lines.push('\n');
+        }
+    }
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap();
+    let ours = TestStack::prepared(&[], |text| text).command("vlmc", &[]);
+    let mut machine = Command::new(checkout.join("tests/scenarios/machine/machine.sh"));
+    machine.arg(Path::new(ours.get_program()).parent().unwrap()).arg(checkout);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, lines).unwrap();
+    let outcome = run(machine.arg(file.path()));
+    if outcome.code() == Some(IMPOSSIBLE) {
+        return skip(test, outcome.stderr().trim());
+    }
+    outcome.done();
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! A store that the original wrote, in place.
 
-use std::{path::Path, process::Command};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use protocol::ErrorKind;
 use sha2::{Digest, Sha256};
@@ -76,6 +80,51 @@ fn a_written_volume_of_the_original_is_upgraded_and_its_relatives_stay() {
     for (volume, told) in expected().iter().filter(|(volume, _)| *volume != "goldvol1") {
         assert_content(&mut client, volume, told);
     }
+}
+
+/// All that lies where the original's file blocker looks.
+fn files_of_the_original(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let found = run(Command::new("find").arg(folder).args(["-type", "f", "-path", "*/??/??/??/*"]));
+    let files = found.done().lines().map(PathBuf::from).collect::<Vec<_>>().into_iter();
+    files.map(|file| (file.clone(), std::fs::read(file).unwrap())).collect()
+}
+
+#[test]
+fn the_original_finds_what_was_not_written_as_it_left_it_and_what_was_written_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stack = stack_on_the_original(folder.path());
+    let before = files_of_the_original(folder.path());
+    assert!(before.keys().any(|file| file.ends_with("goldvol1")));
+    for (volume, told) in &expected() {
+        assert_content(&mut stack.client(), volume, told);
+    }
+    let image = stack.path("image");
+    let image = image.to_str().unwrap();
+    stack.vlmc(&["export", "goldvol1", image]).done();
+    stack.vlmc(&["import", image, "trial1"]).done();
+    stack.client().write("trial1", 5, &[7; 5000]).unwrap();
+    stack.vlmc(&["unlock", "-f", "goldvol1"]).done();
+    stack.vlmc(&["open", "goldvol1"]).done();
+    stack.vlmc(&["close", "goldvol1"]).done();
+    stack.archipelago(&["fsck"]).done();
+    stack.stop();
+    assert!(files_of_the_original(folder.path()) == before);
+
+    stack.run();
+    stack.client().write("goldvol1", 5, &[7; 5000]).unwrap();
+    stack.vlmc(&["create", "cloned1", "--snap", "goldsnap1"]).done();
+    stack.vlmc(&["close", "goldvol1"]).done();
+    let after = files_of_the_original(folder.path());
+    let gone: Vec<_> = before.keys().filter(|file| !after.contains_key(*file)).collect();
+    for name in ["goldvol1", "goldsnap1"] {
+        assert!(gone.iter().any(|file| file.ends_with(name)), "{gone:?}");
+    }
+    // Its own blocks, and those of its maps that were replaced.
+    let is_theirs = |file: &Path| {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        ["goldvol1", "goldsnap1"].iter().any(|volume| name.starts_with(volume))
+    };
+    assert!(before.iter().all(|(file, bytes)| is_theirs(file) || after.get(file) == Some(bytes)));
 }
 
 #[test]
