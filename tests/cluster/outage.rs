@@ -90,6 +90,8 @@ fn what_a_client_had_under_way_when_it_was_shut_out_is_done_by_the_next() {
     for shut_outs in 0..SHUT_OUTS {
         let client = until_shut_out(&stack.0, shut_outs);
         ceph.ceph(&["osd", "blocklist", "add", &client]).done();
+        // Who asks for nothing does not notice.
+        assert_good(quarter(&stack.0, "1"));
     }
     until_shut_out(&stack.0, SHUT_OUTS);
     assert_good(reads);

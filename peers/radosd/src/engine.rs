@@ -207,7 +207,9 @@ impl<T> Engine<T> {
             }
             Event::Done(slot, result) => self.done(slot, result),
             // Who waits for it is asked for again when there is a new connection.
-            Event::Watching(generation, _, Err(fault)) | Event::Enlisted(generation, _, _, _, Err(fault))
+            Event::Watching(generation, _, Err(fault))
+            | Event::Enlisted(generation, _, _, _, Err(fault))
+            | Event::Present(generation, Err(fault))
                 if generation == self.generation && fault.is_shut_out() =>
             {
                 self.lose();
