@@ -112,3 +112,8 @@ impl Answer {
         }
     }
 }
+
+/// The text, or as much of it as is sure to fit into an answer.
+pub(crate) fn cut(text: String, limit: usize) -> String {
+    if text.len() <= limit { text } else { text.chars().take(limit / 4).collect() }
+}

@@ -125,7 +125,7 @@ impl Stores {
                 let names: Vec<_> = names.filter_map(ObjectName::new).collect();
                 self.count_all(&census, &names).await?;
                 match page.names.last().filter(|_| page.more) {
-                    Some(last) => after = crate::listing::after_page(last),
+                    Some(last) => after = crate::kinds::after_page(last),
                     None => break,
                 }
             }

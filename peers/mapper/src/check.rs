@@ -4,22 +4,17 @@
 //! its tree, and asks for each block that these name. A step does a bounded amount of that, and deletes nothing. What looks wrong counts only
 //! if the root is still the same afterwards: whoever deletes something that a root leads to has replaced the root before.
 
-use std::{
-    cell::RefCell,
-    collections::{HashSet, VecDeque},
-};
-
 use protocol::{Checked, ErrorKind, Failure, Flags, List, Message};
 use volume::{Header, ObjectName, ParsedName, ROOT_BYTES};
 
 use crate::{
     asked::{Answer, Asked},
     check_tree::{Looked, Tree},
+    checks::Check,
     failure::{InVolume, invalid, no_volume},
     findings::Findings,
-    listing::after_page,
+    kinds::after_page,
     loading::{FORMER_PREFIX, former_name},
-    marks::Key,
     service::Service,
     store_calls::{Place, Stores},
 };
@@ -28,36 +23,17 @@ use crate::{
 const STEP_WORK: u32 = if cfg!(test) { 3 } else { 16 };
 /// How often a volume whose root was replaced meanwhile is begun again. What was seen to be whole is passed over.
 const ATTEMPTS_MAX: u32 = if cfg!(test) { 10 } else { 1000 };
-/// Most checks that are kept between their steps; beyond, the one that was not asked for longest begins its volume again.
-const KEPT_MAX: usize = 4;
-/// Bytes of the number that resume points begin with.
-const ID_BYTES: usize = 8;
-/// What follows in them: the volume after it is to be looked at; or it has been.
+/// What resume points begin with: the volume after it is to be looked at; or it has been.
 const AT: u8 = b'@';
 const AFTER: u8 = b'>';
-
-/// A check that is under way. Lost with its mapper; the next one goes on at the same volume.
-#[derive(Default)]
-pub(crate) struct Check {
-    /// In all its resume points, so that checks beside each other keep their places.
-    id: [u8; ID_BYTES],
-    point: Vec<u8>,
-    /// Names that were listed and not looked at.
-    ahead: VecDeque<Vec<u8>>,
-    volume: Option<Tree>,
-    whole: HashSet<Key>,
-}
-
-/// Kept between steps.
-pub(crate) type Kept = RefCell<VecDeque<Check>>;
 
 impl Service {
     /// One step: of one volume, or of all if the target is `*`. With the flag `FORCE` what can lose nothing is mended.
     pub(crate) async fn check(&self, asked: &Asked) -> Result<Answer, Failure> {
         let argument: List = asked.argument()?;
-        let _one = self.checking.enter().await;
+        let _one = self.checks.turn.enter().await;
         let only = (asked.name.as_str() != "*").then_some(&asked.name);
-        let mut check = self.kept_check(&argument.after)?;
+        let mut check = self.checks.take(&argument.after, self.tasks.effects().random())?;
         let mut findings = Findings::new(asked.flags.contains(Flags::FORCE));
         for _ in 0..STEP_WORK {
             let point = std::mem::take(&mut check.point);
@@ -70,27 +46,8 @@ impl Service {
             }
         }
         let Findings { found, seen, .. } = findings;
-        let resume = (!check.point.is_empty()).then(|| [&check.id[..], &check.point].concat());
-        if resume.is_some() {
-            let mut kept = self.checks.borrow_mut();
-            kept.truncate(KEPT_MAX - 1);
-            kept.push_front(check);
-        }
+        let resume = self.checks.keep(check);
         Ok(Answer::Buffer(Checked { findings: found, seen, resume }.encode()))
-    }
-
-    /// The check that a resume point is of: a new one if it is empty.
-    fn kept_check(&self, resume: &[u8]) -> Result<Check, Failure> {
-        if resume.is_empty() {
-            let id = self.tasks.effects().random().to_le_bytes();
-            return Ok(Check { id, ..Check::default() });
-        }
-        let parts = resume.split_first_chunk::<ID_BYTES>().filter(|(_, point)| !point.is_empty());
-        let (id, point) = parts.ok_or_else(|| invalid("this is no point at which a check goes on"))?;
-        let mut kept = self.checks.borrow_mut();
-        let at = kept.iter().position(|kept| kept.id == *id && kept.point == point);
-        let lost = || Check { id: *id, point: point.to_vec(), ..Check::default() };
-        Ok(at.and_then(|at| kept.remove(at)).unwrap_or_else(lost))
     }
 
     /// A root, or a node, from `point` on. Where to go on; none at the end.
@@ -207,7 +164,7 @@ impl Service {
     ) -> Result<Option<Vec<u8>>, Failure> {
         let Some(mut tree) = check.volume.take() else { return Ok(None) };
         let (here, after) = (at(AT, &tree.listed), at(AFTER, &tree.listed));
-        let wrong = match tree.next(self, &mut check.whole, findings).await? {
+        let wrong = match tree.next(&self.stores, self.boot, &mut check.whole, findings).await? {
             Looked::End => return Ok(only.is_none().then_some(after)),
             Looked::Whole => Vec::new(),
             Looked::Wrong(wrong) => wrong,

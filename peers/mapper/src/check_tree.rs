@@ -7,8 +7,8 @@ use std::{
 
 use protocol::{ErrorKind, Failure, Finding};
 use volume::{
-    BlockIndex, FANOUT, Header, LeafBlocks, LegacyMap, LoggedBlock, NodeKey, ObjectName, ParsedName, Root,
-    RootState, Walk,
+    BlockIndex, BootId, FANOUT, Header, LeafBlocks, LegacyMap, LoggedBlock, NodeKey, ObjectName, ParsedName,
+    Root, RootState, Walk,
 };
 
 use crate::{
@@ -18,7 +18,6 @@ use crate::{
     loading::NO_BOOT,
     marks::Key,
     parallel,
-    service::Service,
     store_calls::{Place, Stores},
 };
 
@@ -84,22 +83,23 @@ impl Tree {
     /// Looks at a node, a table, or as many blocks as a leaf may have.
     pub(crate) async fn next(
         &mut self,
-        service: &Service,
+        stores: &Stores,
+        boot: BootId,
         whole: &mut HashSet<Key>,
         findings: &mut Findings,
     ) -> Result<Looked, Failure> {
         match &mut self.rest {
-            Rest::Logs(_) => self.look_at_logs(service).await,
-            Rest::Logged(..) => self.look_at_logged(&service.stores, findings).await,
-            Rest::Nodes(_) => self.look_at_node(&service.stores, whole, findings).await,
-            Rest::Tables(..) => self.look_at_table(&service.stores, findings).await,
+            Rest::Logs(_) => self.look_at_logs(stores, boot).await,
+            Rest::Logged(..) => self.look_at_logged(stores, findings).await,
+            Rest::Nodes(_) => self.look_at_node(stores, whole, findings).await,
+            Rest::Tables(..) => self.look_at_table(stores, findings).await,
         }
     }
 
-    async fn look_at_logs(&mut self, service: &Service) -> Result<Looked, Failure> {
+    async fn look_at_logs(&mut self, stores: &Stores, boot: BootId) -> Result<Looked, Failure> {
         let Rest::Logs(root) = &self.rest else { return Ok(Looked::End) };
         let (root, mut wrong) = (root.clone(), Vec::new());
-        let blocks = match service.logged(&self.name, &root).await {
+        let blocks = match stores.logged(&self.name, &root, boot).await {
             Ok(blocks) => blocks,
             Err(failure) if failure.kind == ErrorKind::Corrupt => {
                 wrong.push(findings::damaged_log(&self.name, &failure));
@@ -215,22 +215,25 @@ fn wrong_node(
     }
 }
 
-impl Service {
-    /// The blocks that the logs of a volume name for certain. `Corrupt`: they cannot be read.
-    async fn logged(&self, name: &ObjectName, root: &Root) -> Result<Vec<LoggedBlock>, Failure> {
-        let lock = match self.stores.lock_info(name).await {
-            Ok(lock) => Some(lock).filter(|lock| lock.owner.as_deref() == Some(self.stores.node())),
+impl Stores {
+    /// The blocks that the logs of a volume name for certain, on this start of the machine. `Corrupt`: they cannot be read.
+    async fn logged(
+        &self,
+        name: &ObjectName,
+        root: &Root,
+        boot: BootId,
+    ) -> Result<Vec<LoggedBlock>, Failure> {
+        let lock = match self.lock_info(name).await {
+            Ok(lock) => Some(lock).filter(|lock| lock.owner.as_deref() == Some(self.node())),
             Err(failure) if failure.kind == ErrorKind::Corrupt => None,
             Err(failure) => return Err(failure),
         };
         // What is not committed may be lost, unless this start of this machine wrote it.
-        let boot = lock.map_or(NO_BOOT, |lock| self.boot.under(lock.number));
-        let logs = self.stores.read_logs(name, root, Some(boot)).await?;
+        let boot = lock.map_or(NO_BOOT, |lock| boot.under(lock.number));
+        let logs = self.read_logs(name, root, Some(boot)).await?;
         logs.blocks(root).map_err(|error| Failure::new(ErrorKind::Corrupt, format!("volume {name}: {error}")))
     }
-}
 
-impl Stores {
     /// Whether the header is the one that the look began with.
     pub(crate) async fn is_still(&self, tree: &Tree) -> Result<bool, Failure> {
         let length = u64::try_from(tree.header.len()).unwrap_or(0);

@@ -5,41 +5,36 @@
 //! marked. So it needs no more memory for a larger store, only more walks. A step does a bounded amount of that. Between
 //! steps the marks are kept; if they are lost, the piece is begun again.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, VecDeque},
-};
+use std::{cell::Cell, collections::BTreeMap};
 
-use protocol::{Collected, ErrorKind, Failure, Flags, List, Message};
+use peer::tasks::Gate;
+use protocol::{Failure, Flags, List};
 use volume::{ObjectName, ParsedName};
 
 use crate::{
     asked::{Answer, Asked},
     census::{Census, Standing},
     failure::invalid,
+    kept::Kept,
     kinds::{Kind, key_of, name_of},
-    listing::cut,
     marks::Marks,
-    original_blocks::Step,
-    parallel,
-    service::Service,
-    store_calls::Place,
-    tree_walk::{Depth, TreeWalk, Visit},
+    original_blocks::OriginalBlocks,
+    store_calls::{Place, Stores},
+    tally::{STEP_WORK, Tally},
+    tree_walk::{Depth, Missing, TreeWalk, Visit},
 };
 
 /// Most names marked at a time: 24 bytes each, twice while they are sorted. Few in tests, so that they see many pieces.
 const MARKS_MAX: usize = if cfg!(test) { 8 } else { 1 << 20 };
-/// The longest reason that an answer has room for, in bytes.
-const SPARED_BYTES: usize = 400;
-/// Nodes read, or names looked at, in one step.
-pub(crate) const STEP_WORK: u64 = if cfg!(test) { 16 } else { 4096 };
+/// Most pieces that are kept between their steps: one of a dry collection beside another one's.
+const KEPT_MAX: usize = 2;
 
 /// What resume points of the parts after the last kind begin with: no kind's prefix does.
 const LEFTOVERS: &[u8] = b"t.";
 const ORIGINALS: &[u8] = b"o.";
 
 /// A piece of a collection that is under way.
-pub(crate) struct Collection {
+struct Collection {
     kind: Kind,
     /// The last name that was dealt with; empty at the beginning.
     after: Vec<u8>,
@@ -49,65 +44,76 @@ pub(crate) struct Collection {
     is_marked: bool,
 }
 
-/// What one step found.
-#[derive(Default)]
-pub(crate) struct Tally {
-    pub(crate) seen: u64,
-    removed: u64,
-    removed_bytes: u64,
-    /// Why the original's blocks were left alone.
-    spared: Option<String>,
+/// Collects, one step at a time.
+pub(crate) struct Collector {
+    stores: Stores,
+    turn: Gate,
+    pieces: Kept<Collection, KEPT_MAX>,
+    originals: OriginalBlocks,
+    missing: Missing,
+    /// Objects and bytes, by all steps.
+    deleted: Cell<(u64, u64)>,
 }
 
-impl Tally {
-    fn answer(self, resume: Option<Vec<u8>>) -> Answer {
-        let Tally { seen, removed, removed_bytes, spared } = self;
-        let spared = spared.map(|reason| cut(reason, SPARED_BYTES));
-        Answer::Argument(Collected { seen, removed, removed_bytes, resume, spared }.encode())
+impl Collector {
+    pub(crate) fn new(stores: Stores) -> Collector {
+        Collector {
+            originals: OriginalBlocks::new(stores.clone()),
+            stores,
+            turn: Gate::default(),
+            pieces: Kept::default(),
+            missing: Missing::default(),
+            deleted: Cell::default(),
+        }
     }
-}
 
-impl Service {
+    /// Objects and bytes that were deleted.
+    pub(crate) fn deleted(&self) -> (u64, u64) {
+        self.deleted.get()
+    }
+
     /// One step. Without the flag `FORCE` nothing is deleted, only counted. The answer says where to go on.
-    pub(crate) async fn collect(&self, asked: &Asked) -> Result<Answer, Failure> {
+    pub(crate) async fn step(&self, asked: &Asked) -> Result<Answer, Failure> {
         let argument: List = asked.argument()?;
-        let _one = self.collecting.enter().await;
-        let is_dry = !asked.flags.contains(Flags::FORCE);
-        if let Some(after) = argument.after.strip_prefix(LEFTOVERS) {
-            return self.collect_leftovers(after, is_dry).await;
+        let _one = self.turn.enter().await;
+        let mut tally = Tally::new(!asked.flags.contains(Flags::FORCE));
+        let resume = self.step_from(&argument.after, &mut tally).await;
+        let ((objects, bytes), (more, more_bytes)) = (self.deleted.get(), tally.deleted());
+        self.deleted.set((objects + more, bytes.saturating_add(more_bytes)));
+        Ok(tally.answer(resume?))
+    }
+
+    /// Where to go on; none at the end.
+    async fn step_from(&self, point: &[u8], tally: &mut Tally) -> Result<Option<Vec<u8>>, Failure> {
+        if let Some(after) = point.strip_prefix(LEFTOVERS) {
+            return self.collect_leftovers(after, tally).await.map(Some);
         }
-        if let Some(after) = argument.after.strip_prefix(ORIGINALS) {
-            let mut tally = Tally::default();
-            return Ok(match self.collect_originals(after, is_dry, &mut tally).await? {
-                Step::After(after) => tally.answer(Some([ORIGINALS, &after].concat())),
-                Step::Done => tally.answer(None),
-                Step::Vetoed(reason) => Tally { spared: Some(reason), ..tally }.answer(None),
-            });
+        if let Some(after) = point.strip_prefix(ORIGINALS) {
+            let next = self.originals.step(after, tally).await?;
+            return Ok(next.map(|after| [ORIGINALS, &after].concat()));
         }
-        let (kind, after) = point_of(&argument.after)?;
-        let kept = kept_piece(&self.collections, |kept| kept.kind == kind && kept.after == after);
-        let mut collection = match kept {
+        let (kind, after) = point_of(point)?;
+        let mut collection = match self.pieces.take(|kept| kept.kind == kind && kept.after == after) {
             Some(kept) => kept,
             None => self.new_piece(kind, after).await?,
         };
-        let mut tally = Tally::default();
-        let resume = self.collect_some(&mut collection, is_dry, &mut tally).await?;
+        let resume = self.collect_some(&mut collection, tally).await?;
         let point = match resume {
             Resume::Here | Resume::NewPiece => collection.point(),
             Resume::NextKind => kind.next().map_or(LEFTOVERS, Kind::prefix).to_vec(),
         };
         if resume == Resume::Here {
-            keep_piece(&self.collections, collection);
+            self.pieces.keep(collection);
         }
-        Ok(tally.answer(Some(point)))
+        Ok(Some(point))
     }
 
-    async fn collect_leftovers(&self, after: &[u8], is_dry: bool) -> Result<Answer, Failure> {
+    async fn collect_leftovers(&self, after: &[u8], tally: &mut Tally) -> Result<Vec<u8>, Failure> {
         let found = self.stores.leftovers(after, STEP_WORK).await?;
-        let mut tally = Tally { seen: found.seen, ..Tally::default() };
-        self.remove(Place::Maps, found.tables, is_dry, &mut tally).await?;
+        tally.add_seen(found.seen);
+        tally.remove(&self.stores, Place::Maps, found.tables).await?;
         let next = found.after.map(|after| [LEFTOVERS, &after].concat());
-        Ok(tally.answer(Some(next.unwrap_or_else(|| ORIGINALS.to_vec()))))
+        Ok(next.unwrap_or_else(|| ORIGINALS.to_vec()))
     }
 
     async fn new_piece(&self, kind: Kind, after: Vec<u8>) -> Result<Box<Collection>, Failure> {
@@ -124,22 +130,17 @@ impl Service {
         }))
     }
 
-    async fn collect_some(
-        &self,
-        collection: &mut Collection,
-        is_dry: bool,
-        tally: &mut Tally,
-    ) -> Result<Resume, Failure> {
+    async fn collect_some(&self, collection: &mut Collection, tally: &mut Tally) -> Result<Resume, Failure> {
         if !collection.is_marked {
             return self.mark_some(collection).await;
         }
-        while tally.seen < STEP_WORK {
+        while !tally.is_full() {
             let (kind, after) = (collection.kind, collection.after.clone());
             let page = self.stores.list(kind.place(), kind.prefix(), &after).await?;
             let Some(last) = page.names.last().cloned() else { return Ok(Resume::NextKind) };
-            tally.seen += u64::try_from(page.names.len()).unwrap_or(0);
+            tally.add_seen(page.names.len());
             let Sorted { garbage, is_all_known } = self.sort(collection, &page.names).await?;
-            self.remove(kind.place(), garbage, is_dry, tally).await?;
+            tally.remove(&self.stores, kind.place(), garbage).await?;
             if !is_all_known {
                 // Up to there all names were dealt with, whether there are such objects or not.
                 let end = collection.marks.end().map(|end| name_of(kind, end));
@@ -159,7 +160,7 @@ impl Service {
         let depth = if collection.kind == Kind::Node { Depth::Nodes } else { Depth::Blocks };
         for _ in 0..STEP_WORK {
             let Collection { kind, census, marks, walk, is_marked, .. } = &mut *collection;
-            match self.visit(walk, census.trees(), depth).await? {
+            match walk.visit(&self.stores, &self.missing, census.trees(), depth).await? {
                 Visit::Node { key, .. } if *kind == Kind::Node => {
                     key.into_iter().for_each(|key| marks.add(key))
                 }
@@ -212,41 +213,6 @@ impl Service {
         }
         Ok(sorted)
     }
-
-    pub(crate) async fn remove(
-        &self,
-        place: Place,
-        garbage: Vec<ObjectName>,
-        is_dry: bool,
-        tally: &mut Tally,
-    ) -> Result<(), Failure> {
-        let sum = RefCell::new((0_u64, 0_u64));
-        let sums = &sum;
-        let mut names = garbage.iter();
-        parallel::each(|| {
-            names.next().map(|name| async move {
-                let size = match self.stores.size(place, name).await {
-                    Err(failure) if failure.kind == ErrorKind::NotFound => return Ok(()),
-                    other => other?,
-                };
-                if !is_dry {
-                    self.stores.delete(place, name, None).await?;
-                }
-                let mut sums = sums.borrow_mut();
-                *sums = (sums.0 + 1, sums.1.saturating_add(size));
-                Ok::<(), Failure>(())
-            })
-        })
-        .await?;
-        let (removed, bytes) = sum.into_inner();
-        tally.removed += removed;
-        tally.removed_bytes = tally.removed_bytes.saturating_add(bytes);
-        if !is_dry {
-            let (objects, all_bytes) = self.collected.get();
-            self.collected.set((objects + removed, all_bytes.saturating_add(bytes)));
-        }
-        Ok(())
-    }
 }
 
 struct Sorted {
@@ -280,22 +246,4 @@ fn point_of(resume: &[u8]) -> Result<(Kind, Vec<u8>), Failure> {
     let kind = kind.ok_or_else(|| invalid("this is no point at which a collection goes on"))?;
     let after = if resume == kind.prefix() { Vec::new() } else { resume.to_vec() };
     Ok((kind, after))
-}
-
-/// Pieces kept between steps, so that collections beside each other, one of them dry perhaps, both come to an end.
-pub(crate) type Kept<P> = RefCell<VecDeque<Box<P>>>;
-
-/// Most pieces that are kept; beyond, the one that was not asked for longest is begun again.
-const KEPT_MAX: usize = 2;
-
-pub(crate) fn kept_piece<P>(kept: &Kept<P>, is_wanted: impl Fn(&P) -> bool) -> Option<Box<P>> {
-    let mut kept = kept.borrow_mut();
-    let at = kept.iter().position(|piece| is_wanted(piece))?;
-    kept.remove(at)
-}
-
-pub(crate) fn keep_piece<P>(kept: &Kept<P>, piece: Box<P>) {
-    let mut kept = kept.borrow_mut();
-    kept.truncate(KEPT_MAX - 1);
-    kept.push_front(piece);
 }

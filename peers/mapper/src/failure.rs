@@ -59,3 +59,7 @@ pub(crate) fn read_only(name: &ObjectName) -> Failure {
 pub(crate) fn invalid(message: impl Into<String>) -> Failure {
     Failure::new(ErrorKind::Invalid, message)
 }
+
+pub(crate) fn stopping(name: &ObjectName) -> Failure {
+    Failure::new(ErrorKind::Unavailable, format!("the mapper stops; volume {name} was not opened"))
+}

@@ -28,7 +28,7 @@ fn finding(kind: &str, severity: Severity, object: &ObjectName, text: String, ne
         object: object.as_str().to_owned(),
         first_block: None,
         block_count: 0,
-        text: crate::listing::cut(text, TEXT_MAX),
+        text: crate::asked::cut(text, TEXT_MAX),
         next,
         is_mended: false,
     }

@@ -68,6 +68,24 @@ pub(crate) fn name_of(kind: Kind, key: Key) -> ObjectName {
     }
 }
 
+/// Where to go on after a page that ends in `last`: past all nodes, or all logs, of the same volume.
+pub(crate) fn after_page(last: &[u8]) -> Vec<u8> {
+    let parsed = std::str::from_utf8(last).map_or(ParsedName::Other, ParsedName::parse);
+    match parsed {
+        ParsedName::Node { .. } | ParsedName::Log { .. } | ParsedName::Block { .. } => {
+            // The kind, a dot, and the id: names of this volume's objects go on with another dot.
+            const ID_END: usize = 18;
+            let mut after = last[..ID_END.min(last.len())].to_vec();
+            after.extend_from_slice(b".\xff");
+            after
+        }
+        ParsedName::Id(_)
+        | ParsedName::LegacyBlock { .. }
+        | ParsedName::LegacyTable { .. }
+        | ParsedName::Other => last.to_vec(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,5 +105,14 @@ mod tests {
         let key = key_of(&ParsedName::parse(block.as_str())).unwrap();
         assert_eq!(name_of(Kind::Block, key), block);
         assert_eq!(key_of(&ParsedName::parse("volume")), None);
+    }
+
+    #[test]
+    fn a_page_goes_on_after_all_nodes_of_a_volume() {
+        let node = |id| ObjectName::node(VolumeId(id), Checkpoint(u64::MAX), 7, u64::MAX);
+        let after = after_page(ObjectName::node(VolumeId(5), Checkpoint(1), 0, 0).as_bytes());
+        assert!(after.as_slice() > node(5).as_bytes());
+        assert!(after.as_slice() < node(6).as_bytes());
+        assert_eq!(after_page(b"volume"), b"volume");
     }
 }

@@ -6,7 +6,7 @@ use protocol::Failure;
 use volume::{Header, ObjectName, ParsedName};
 
 use crate::{
-    listing::after_page,
+    kinds::after_page,
     loading::FORMER_PREFIX,
     store_calls::{Place, Stores},
 };
@@ -14,7 +14,7 @@ use crate::{
 /// What one step of it found.
 pub(crate) struct Leftovers {
     /// How many names were looked at.
-    pub(crate) seen: u64,
+    pub(crate) seen: usize,
     /// Tables that nobody reads.
     pub(crate) tables: Vec<ObjectName>,
     /// The name to go on after; none at the end.
@@ -23,12 +23,12 @@ pub(crate) struct Leftovers {
 
 impl Stores {
     /// Looks at names of the map store after `after`, at least `work` of them.
-    pub(crate) async fn leftovers(&self, after: &[u8], work: u64) -> Result<Leftovers, Failure> {
+    pub(crate) async fn leftovers(&self, after: &[u8], work: usize) -> Result<Leftovers, Failure> {
         let mut found = Leftovers { seen: 0, tables: Vec::new(), after: Some(after.to_vec()) };
         let mut is_unused = BTreeMap::new();
         while found.seen < work {
             let page = self.list(Place::Maps, &[], found.after.as_deref().unwrap_or_default()).await?;
-            found.seen += u64::try_from(page.names.len()).unwrap_or(0);
+            found.seen += page.names.len();
             found.after = page.names.last().filter(|_| page.more).map(|last| after_page(last));
             for name in page.names.iter().filter_map(|name| std::str::from_utf8(name).ok()) {
                 let ParsedName::LegacyTable { volume, .. } = ParsedName::parse(name) else { continue };

@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 
 use protocol::{ErrorKind, Failure, List, Listed, ListedVolume, ListedVolumes, LockInfo, Message};
-use volume::{ObjectName, ParsedName, RootState};
+use volume::{ObjectName, RootState};
 
 use crate::{
-    asked::{Answer, Asked},
+    asked::{Answer, Asked, cut},
     info::describe,
+    kinds::after_page,
     loading::{FORMER_PREFIX, is_reserved},
     parallel,
     service::Service,
@@ -154,33 +155,8 @@ fn may_be_volume(name: &[u8]) -> bool {
     std::str::from_utf8(name).ok().and_then(ObjectName::new).is_none_or(|name| !is_reserved(&name))
 }
 
-/// The text, or as much of it as is sure to fit.
-pub(crate) fn cut(text: String, limit: usize) -> String {
-    if text.len() <= limit { text } else { text.chars().take(limit / 4).collect() }
-}
-
-/// Where to go on after a page that ends in `last`: past all nodes, or all logs, of the same volume.
-pub(crate) fn after_page(last: &[u8]) -> Vec<u8> {
-    let parsed = std::str::from_utf8(last).map_or(ParsedName::Other, ParsedName::parse);
-    match parsed {
-        ParsedName::Node { .. } | ParsedName::Log { .. } | ParsedName::Block { .. } => {
-            // The kind, a dot, and the id: names of this volume's objects go on with another dot.
-            const ID_END: usize = 18;
-            let mut after = last[..ID_END.min(last.len())].to_vec();
-            after.extend_from_slice(b".\xff");
-            after
-        }
-        ParsedName::Id(_)
-        | ParsedName::LegacyBlock { .. }
-        | ParsedName::LegacyTable { .. }
-        | ParsedName::Other => last.to_vec(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use volume::{Checkpoint, VolumeId};
-
     use super::*;
 
     #[test]
@@ -193,14 +169,5 @@ mod tests {
         assert_eq!(merged(page(&["a", "d"], true), page(&["b", "e"], false)), page(&["a", "b", "d"], true));
         assert_eq!(merged(page(&["a", "d"], true), page(&["b", "c"], true)), page(&["a", "b", "c"], true));
         assert_eq!(merged(page(&[], false), page(&["b"], true)), page(&["b"], true));
-    }
-
-    #[test]
-    fn a_page_goes_on_after_all_nodes_of_a_volume() {
-        let node = |id| ObjectName::node(VolumeId(id), Checkpoint(u64::MAX), 7, u64::MAX);
-        let after = after_page(ObjectName::node(VolumeId(5), Checkpoint(1), 0, 0).as_bytes());
-        assert!(after.as_slice() > node(5).as_bytes());
-        assert!(after.as_slice() < node(6).as_bytes());
-        assert_eq!(after_page(b"volume"), b"volume");
     }
 }

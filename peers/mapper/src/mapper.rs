@@ -5,16 +5,13 @@ use std::{
     rc::Rc,
 };
 
-use peer::{
-    Effects, Event, Peer,
-    tasks::{Gate, Tasks},
-};
+use peer::{Effects, Event, Peer, tasks::Tasks};
 use volume::BootId;
 use xseg::PortNumber;
 
 use crate::{
-    config::Config, parallel::Signal, serve::serve, service::Service, store_calls::Stores, volumes::Volumes,
-    waiting::Waiting,
+    checks::Checks, collect::Collector, config::Config, parallel::Signal, serve::serve, service::Service,
+    store_calls::Stores, volumes::Volumes, waiting::Waiting,
 };
 
 /// How long a mapper takes to write back and close its maps before it leaves them to the next one.
@@ -35,20 +32,16 @@ impl Mapper {
     pub(crate) fn service(tasks: Tasks, config: &Config, node: &str, boot: BootId) -> Rc<Service> {
         let (blocks, maps) = (PortNumber(config.blockerb_port), PortNumber(config.blockerm_port));
         let giving_up = Signal::default();
+        let stores = Stores::new(tasks.clone(), blocks, maps, node, giving_up.clone());
         Rc::new(Service {
-            stores: Stores::new(tasks.clone(), blocks, maps, node, giving_up.clone()),
+            collector: Collector::new(stores.clone()),
+            stores,
             tasks,
             volumes: Volumes::new(config.map_cache_bytes),
             boot,
             waiting: Waiting::default(),
             breath: RefCell::default(),
-            collecting: Gate::default(),
-            collections: RefCell::default(),
-            collected: Cell::default(),
-            checking: Gate::default(),
-            checks: RefCell::default(),
-            original_pieces: RefCell::default(),
-            missing: RefCell::default(),
+            checks: Checks::default(),
             stopping: Signal::default(),
             giving_up,
         })
@@ -89,7 +82,7 @@ impl Peer for Mapper {
 
     fn details(&self) -> serde_json::Value {
         let (names_in_use, open_maps, loaded_nodes) = self.service.volumes.counts();
-        let (collected_objects, collected_bytes) = self.service.collected.get();
+        let (collected_objects, collected_bytes) = self.service.collector.deleted();
         serde_json::json!({
             "names_in_use": names_in_use,
             "open_maps": open_maps,

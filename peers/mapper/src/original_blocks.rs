@@ -8,22 +8,24 @@ use volume::{LeafBlocks, LegacyMap, LegacyVersion, ObjectName};
 
 use crate::{
     census::Census,
-    collect::{STEP_WORK, Tally, keep_piece, kept_piece},
     failure::InVolume,
-    listing::after_page,
+    kept::Kept,
+    kinds::after_page,
     loading::Found,
     marks::Marks,
     originals::is_of_version_1,
-    service::Service,
-    store_calls::Place,
-    tree_walk::{Depth, TreeWalk, Visit},
+    store_calls::{Place, Stores},
+    tally::{STEP_WORK, Tally},
+    tree_walk::{Depth, Missing, TreeWalk, Visit},
 };
 
 /// Most names marked at a time: 280 bytes each at most, twice while they are sorted.
 const MARKS_MAX: usize = if cfg!(test) { 4 } else { 1 << 16 };
+/// Most pieces that are kept between their steps: one of a dry collection beside another one's.
+const KEPT_MAX: usize = 2;
 
 /// A piece of this part that is under way.
-pub(crate) struct Piece {
+struct Piece {
     /// The last name that was dealt with; empty at the beginning.
     after: Vec<u8>,
     census: Census,
@@ -38,25 +40,21 @@ enum Marking {
     Tables(usize, u64),
 }
 
-/// How a step of this part ended.
-pub(crate) enum Step {
-    /// Goes on after this name.
-    After(Vec<u8>),
-    Done,
-    /// Nothing may be deleted, for this reason.
-    Vetoed(String),
+/// This part, one step at a time.
+pub(crate) struct OriginalBlocks {
+    stores: Stores,
+    pieces: Kept<Piece, KEPT_MAX>,
+    missing: Missing,
 }
 
-impl Service {
-    /// One step, after the names up to `after`.
-    pub(crate) async fn collect_originals(
-        &self,
-        after: &[u8],
-        is_dry: bool,
-        tally: &mut Tally,
-    ) -> Result<Step, Failure> {
-        let kept = kept_piece(&self.original_pieces, |kept| kept.after == after);
-        let mut piece = match kept {
+impl OriginalBlocks {
+    pub(crate) fn new(stores: Stores) -> OriginalBlocks {
+        OriginalBlocks { stores, pieces: Kept::default(), missing: Missing::default() }
+    }
+
+    /// One step, after the names up to `after`. The name to go on after; none at the end, or if nothing may be deleted.
+    pub(crate) async fn step(&self, after: &[u8], tally: &mut Tally) -> Result<Option<Vec<u8>>, Failure> {
+        let mut piece = match self.pieces.take(|kept| kept.after == after) {
             Some(kept) => kept,
             None => Box::new(Piece {
                 after: after.to_vec(),
@@ -67,31 +65,38 @@ impl Service {
         };
         let originals = piece.census.originals();
         if let Some(veto) = originals.veto() {
-            return Ok(Step::Vetoed(veto));
+            tally.spare(veto);
+            return Ok(None);
         }
         if originals.is_empty() {
-            return Ok(Step::Done);
+            return Ok(None);
         }
-        let step = match piece.marking.take() {
-            Some(marking) => self.mark_originals(&mut piece, marking).await?,
-            None => self.sweep_originals(&mut piece, is_dry, tally).await?,
+        let next = match piece.marking.take() {
+            Some(marking) => self.mark(&mut piece, marking).await?,
+            None => self.sweep(&mut piece, tally).await?,
         };
-        match step {
+        Ok(match next {
             Next::Here => {
                 let after = piece.after.clone();
-                keep_piece(&self.original_pieces, piece);
-                Ok(Step::After(after))
+                self.pieces.keep(piece);
+                Some(after)
             }
-            Next::NewPiece(after) => Ok(Step::After(after)),
-            Next::Done => Ok(Step::Done),
-            Next::Vetoed(reason) => Ok(Step::Vetoed(reason)),
-        }
+            Next::NewPiece(after) => Some(after),
+            Next::Done => None,
+            Next::Vetoed(reason) => {
+                tally.spare(reason);
+                None
+            }
+        })
     }
 
-    async fn mark_originals(&self, piece: &mut Piece, mut marking: Marking) -> Result<Next, Failure> {
+    async fn mark(&self, piece: &mut Piece, mut marking: Marking) -> Result<Next, Failure> {
         for _ in 0..STEP_WORK {
             let names: Vec<ObjectName> = match &mut marking {
-                Marking::Trees(walk) => match self.visit(walk, piece.census.trees(), Depth::Blocks).await? {
+                Marking::Trees(walk) => match walk
+                    .visit(&self.stores, &self.missing, piece.census.trees(), Depth::Blocks)
+                    .await?
+                {
                     Visit::Node { leaf, .. } => leaf.iter().flat_map(|leaf| leaf.object_names()).collect(),
                     Visit::Overtaken => return Ok(Next::NewPiece(piece.after.clone())),
                     Visit::End => {
@@ -115,7 +120,7 @@ impl Service {
                             return Err(failure);
                         }
                         // It was upgraded or deleted since the census, or it is damaged.
-                        Err(_) if !self.was_missing(&table.name) => {
+                        Err(_) if !self.missing.was(&table.name) => {
                             return Ok(Next::NewPiece(piece.after.clone()));
                         }
                         Err(failure) => return Ok(Next::Vetoed(failure.message)),
@@ -143,29 +148,24 @@ impl Service {
         Ok(leaf.object_names().collect())
     }
 
-    async fn sweep_originals(
-        &self,
-        piece: &mut Piece,
-        is_dry: bool,
-        tally: &mut Tally,
-    ) -> Result<Next, Failure> {
-        while tally.seen < STEP_WORK {
+    async fn sweep(&self, piece: &mut Piece, tally: &mut Tally) -> Result<Next, Failure> {
+        while !tally.is_full() {
             let page = self.stores.list(Place::Blocks, &[], &piece.after).await?;
             let Some(last) = page.names.last() else { return Ok(Next::Done) };
-            tally.seen += u64::try_from(page.names.len()).unwrap_or(0);
+            tally.add_seen(page.names.len());
             let mut garbage = Vec::new();
             let mut beyond = None;
             for bytes in &page.names {
                 match piece.marks.contains(bytes) {
                     Some(true) => {}
-                    Some(false) => garbage.extend(self.garbage_of_original(piece, bytes).await?),
+                    Some(false) => garbage.extend(self.garbage_of(piece, bytes).await?),
                     None => {
                         beyond = piece.marks.end();
                         break;
                     }
                 }
             }
-            self.remove(Place::Blocks, garbage, is_dry, tally).await?;
+            tally.remove(&self.stores, Place::Blocks, garbage).await?;
             if let Some(end) = beyond {
                 return Ok(Next::NewPiece(end));
             }
@@ -177,7 +177,7 @@ impl Service {
         Ok(Next::Here)
     }
 
-    async fn garbage_of_original(&self, piece: &Piece, bytes: &[u8]) -> Result<Option<ObjectName>, Failure> {
+    async fn garbage_of(&self, piece: &Piece, bytes: &[u8]) -> Result<Option<ObjectName>, Failure> {
         let name = std::str::from_utf8(bytes).ok().and_then(ObjectName::new);
         let may_be_garbage = |name: &ObjectName| piece.census.originals().may_be_garbage(name.as_str());
         let Some(name) = name.filter(may_be_garbage) else { return Ok(None) };

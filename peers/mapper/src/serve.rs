@@ -7,7 +7,8 @@ use xseg::Held;
 
 use crate::{
     asked::{Answer, Asked},
-    service::{Service, stopping},
+    failure::stopping,
+    service::Service,
 };
 
 /// Serves a request and answers it.
@@ -29,7 +30,7 @@ impl Service {
     pub(crate) async fn perform(&self, asked: &Asked) -> Result<Answer, Failure> {
         match asked.op {
             Op::List => return self.list(asked).await,
-            Op::Collect => return self.collect(asked).await,
+            Op::Collect => return self.collector.step(asked).await,
             Op::Check => return self.check(asked).await,
             Op::Info => return self.info(asked).await,
             _ => {}

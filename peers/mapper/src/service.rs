@@ -1,19 +1,16 @@
 //! What all conversations of a mapper share, and how they come by an open map.
 
-use std::{
-    cell::{Cell, RefCell},
-    future::pending,
-    rc::Rc,
-};
+use std::{cell::RefCell, future::pending, rc::Rc};
 
-use peer::tasks::{Gate, Tasks};
+use peer::tasks::Tasks;
 use protocol::{ErrorKind, Failure};
 use volume::{BootId, ObjectName};
 
 use crate::{
-    check, collect,
+    checks::Checks,
+    collect::Collector,
+    failure::stopping,
     loading::Found,
-    original_blocks,
     parallel::Signal,
     session::Session,
     store_calls::Stores,
@@ -32,17 +29,8 @@ pub(crate) struct Service {
     pub(crate) waiting: Waiting,
     /// Given at the next turn of the loop.
     pub(crate) breath: RefCell<Signal>,
-    /// One collection at a time.
-    pub(crate) collecting: Gate,
-    pub(crate) collections: collect::Kept<collect::Collection>,
-    /// Objects and bytes that collections have deleted.
-    pub(crate) collected: Cell<(u64, u64)>,
-    /// One check at a time.
-    pub(crate) checking: Gate,
-    pub(crate) checks: check::Kept,
-    pub(crate) original_pieces: collect::Kept<original_blocks::Piece>,
-    /// The node or map of the original that a collection last looked for in vain.
-    pub(crate) missing: RefCell<Option<volume::ObjectName>>,
+    pub(crate) collector: Collector,
+    pub(crate) checks: Checks,
     /// The mapper is to stop: nobody goes on waiting for a lock.
     pub(crate) stopping: Signal,
     /// It took too long to stop: what is still under way is given up.
@@ -173,6 +161,18 @@ impl Service {
         }
     }
 
+    /// Waits until this node has the lock of a volume that another one holds.
+    async fn await_lock(&self, name: &ObjectName) -> Result<(), Failure> {
+        let holder = match self.stores.lock_info(name).await {
+            Ok(lock) => lock.owner.unwrap_or_else(|| "nobody".to_owned()),
+            Err(failure) if failure.kind == ErrorKind::Corrupt => "a damaged record".to_owned(),
+            Err(failure) => return Err(failure),
+        };
+        let _waits = self.waiting.begin(self.tasks.effects(), name, holder);
+        let waited = self.stopping.or(self.stores.acquire(name, true)).await;
+        waited.unwrap_or_else(|| Err(stopping(name))).map(drop)
+    }
+
     /// Writes back what an open map has changed, closes it, and gives its lock back.
     pub(crate) async fn close(&self, volume: &Volume) -> Result<(), Failure> {
         let Some(session) = volume.session() else { return Ok(()) };
@@ -202,10 +202,6 @@ impl Service {
             }
         }
     }
-}
-
-pub(crate) fn stopping(name: &ObjectName) -> Failure {
-    Failure::new(ErrorKind::Unavailable, format!("the mapper stops; volume {name} was not opened"))
 }
 
 fn is_snapshot(found: &Found) -> bool {

@@ -1,11 +1,11 @@
 //! A walk through all trees of a census, a node at a time.
 
-use std::collections::HashSet;
+use std::{cell::RefCell, collections::HashSet};
 
 use protocol::{ErrorKind, Failure};
-use volume::{LeafBlocks, ParsedName, Root, Walk};
+use volume::{LeafBlocks, ObjectName, ParsedName, Root, Walk};
 
-use crate::{failure::InVolume, kinds::key_of, marks::Key, service::Service};
+use crate::{failure::InVolume, kinds::key_of, marks::Key, store_calls::Stores};
 
 /// Most nodes remembered as walked, so that what snapshots share is walked once: 24 bytes each. Beyond, it is walked again.
 const WALKED_MAX: usize = 1 << 20;
@@ -39,39 +39,51 @@ pub(crate) enum Visit {
     End,
 }
 
-impl Service {
+/// What was last looked for in vain.
+#[derive(Default)]
+pub(crate) struct Missing(RefCell<Option<ObjectName>>);
+
+impl Missing {
+    /// Whether it was this; it is from now on.
+    pub(crate) fn was(&self, name: &ObjectName) -> bool {
+        self.0.replace(Some(name.clone())).is_some_and(|before| before == *name)
+    }
+}
+
+impl TreeWalk {
     /// The next node of `trees`.
     ///
     /// # Errors
     /// `Corrupt` for a node that is not what was written, or is missing for the second time.
     pub(crate) async fn visit(
-        &self,
-        at: &mut TreeWalk,
+        &mut self,
+        stores: &Stores,
+        missing: &Missing,
         trees: &[Root],
         depth: Depth,
     ) -> Result<Visit, Failure> {
         let (walk, node) = loop {
-            let node = at.walk.as_ref().and_then(Walk::next_node);
-            if let (Some(walk), Some(node)) = (&mut at.walk, node) {
+            let node = self.walk.as_ref().and_then(Walk::next_node);
+            if let (Some(walk), Some(node)) = (&mut self.walk, node) {
                 break (walk, node);
             }
-            let Some(root) = trees.get(at.next) else {
-                *at = TreeWalk::default();
+            let Some(root) = trees.get(self.next) else {
+                *self = TreeWalk::default();
                 return Ok(Visit::End);
             };
-            at.next += 1;
-            at.walk = Some(Walk::new(root));
+            self.next += 1;
+            self.walk = Some(Walk::new(root));
         };
         let name = node.name();
         let key = name.as_ref().and_then(|name| key_of(&ParsedName::parse(name.as_str())));
-        let is_known = key.is_some_and(|key| at.walked.contains(&key));
+        let is_known = key.is_some_and(|key| self.walked.contains(&key));
         let Some(name) = name.filter(|_| !is_known && (depth == Depth::Blocks || node.level > 0)) else {
             walk.skip();
             return Ok(Visit::Node { key, leaf: None });
         };
-        let bytes = match self.stores.read_whole(&name).await {
+        let bytes = match stores.read_whole(&name).await {
             // A later census does not lead to a node that was replaced; to one that is lost it does.
-            Err(failure) if failure.kind == ErrorKind::NotFound && !self.was_missing(&name) => {
+            Err(failure) if failure.kind == ErrorKind::NotFound && !missing.was(&name) => {
                 return Ok(Visit::Overtaken);
             }
             Err(failure) if failure.kind == ErrorKind::NotFound => {
@@ -81,14 +93,9 @@ impl Service {
             other => other?,
         };
         let leaf = walk.load(&bytes).in_volume(&name)?;
-        if let Some(key) = key.filter(|_| at.walked.len() < WALKED_MAX) {
-            at.walked.insert(key);
+        if let Some(key) = key.filter(|_| self.walked.len() < WALKED_MAX) {
+            self.walked.insert(key);
         }
         Ok(Visit::Node { key, leaf })
-    }
-
-    /// Whether this was what was looked for in vain last time; it is noted.
-    pub(crate) fn was_missing(&self, name: &volume::ObjectName) -> bool {
-        self.missing.replace(Some(name.clone())).is_some_and(|before| before == *name)
     }
 }
