@@ -182,6 +182,12 @@ impl World {
             }
             Change::Snapshot { volume, name, content } => {
                 let Some(volume) = self.model.volumes.get(&volume) else { return };
+                let mut content = content.to_vec();
+                if volume.is_disputed {
+                    // Taken away since the snapshot was asked for: what was seen then may be lost.
+                    let versions = content.iter_mut().flat_map(|sector| &mut sector.versions);
+                    versions.for_each(|version| version.is_seen = false);
+                }
                 let mut frozen = self.model.frozen_sectors(&content);
                 // Where blocks can be partial they are completed first, while the volume is written.
                 if !is_strict || volume.block_size >= 8192 {

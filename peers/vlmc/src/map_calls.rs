@@ -165,12 +165,7 @@ impl Composer {
             Ok(entries) if call.kind == CallKind::Look => Ok(Some(Arc::new(entries))),
             Ok(entries) => self.learn(volume, entries),
             Err(failure) => {
-                // Some of the blocks may have been made.
-                if let (CallKind::Write | CallKind::Partial | CallKind::Whole, Some(volume)) =
-                    (call.kind, self.volumes.get_mut(volume))
-                {
-                    volume.changes.add();
-                }
+                self.change_failed(volume, call.kind);
                 Err(failure)
             }
         };
@@ -185,6 +180,18 @@ impl Composer {
                 operation.wait = Wait::Parts;
             }
             self.go_on_with(key, &once);
+        }
+    }
+
+    /// Nobody knows how much of a change of the map was done.
+    fn change_failed(&mut self, key: u32, kind: CallKind) {
+        let Some(volume) = self.volumes.get_mut(key).filter(|_| kind.is_change()) else { return };
+        volume.changes.add();
+        // The mapper may have given the name up that a block would have had.
+        volume.fresh = None;
+        if kind == CallKind::Partial {
+            // What was written went to the block's own object already, and may come back from there.
+            self.forget_map(key);
         }
     }
 

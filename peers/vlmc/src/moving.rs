@@ -74,6 +74,12 @@ impl Composer {
         shape.or(operation.once.as_ref().map(|once| &once.shape)).cloned()
     }
 
+    /// Whether what is known of an operation's volume is what this node may change.
+    fn has_lock(&self, key: u32) -> bool {
+        let volume = self.operations.get(key).and_then(|operation| self.volumes.get(operation.volume));
+        volume.is_some_and(|volume| volume.grant.is_some())
+    }
+
     /// Where a block is for this operation. What it may use only once is never writable.
     pub(crate) fn place(&mut self, key: u32, block: u64) -> Option<Place> {
         let operation = self.operations.get(key)?;
@@ -117,7 +123,13 @@ impl Composer {
             (Some(Place::Hole), Op::Read) => self.read_hole(key, at, piece),
             (Some(Place::Partial { object, base }), _) => self.partial_step(key, at, piece, (object, base)),
             (Some(Place::At { object, .. }), Op::Read) => self.send_piece(key, at, piece, object, None),
-            (Some(Place::Hole), Op::Discard | Op::WriteZeroes) => self.moved(key, piece.size),
+            (Some(Place::Hole), Op::Discard | Op::WriteZeroes) if self.has_lock(key) => {
+                self.moved(key, piece.size)
+            }
+            // That it is a hole may be what another node has not committed.
+            (Some(Place::Hole), Op::Discard | Op::WriteZeroes) => {
+                self.ask_writable(key, &shape, piece.block, offset + at + piece.size)
+            }
             (Some(Place::At { is_writable: true, .. }), _) if self.must_settle(key, at, piece, &shape) => {
                 self.await_settled(key)
             }

@@ -329,6 +329,22 @@ fn what_stops_a_volume_of_another_node_fails_though_a_write_waits_for_it() {
 }
 
 #[test]
+fn zeroing_what_another_node_says_is_a_hole_waits_for_the_lock() {
+    for op in [Op::Discard, Op::WriteZeroes] {
+        let mut world = world();
+        world.maps.is_foreign = true;
+        world.held_back.insert(Op::MapWrite.number());
+        let zeroed = world.submit(op, "volume1", Flags::FUA, (0, 4), &[]);
+        world.settle();
+        assert_eq!(world.outcome(zeroed), None, "{}", op.name());
+        world.maps.is_foreign = false;
+        world.held_back.clear();
+        world.settle();
+        assert!(world.outcome(zeroed).unwrap().is_ok(), "{}", op.name());
+    }
+}
+
+#[test]
 fn what_stops_a_volume_waits_for_a_write_that_gets_the_lock() {
     let mut world = world();
     world.held_back.insert(Op::MapWrite.number());
