@@ -13,8 +13,7 @@ fn kind<T>(result: Result<T, protocol::Failure>) -> Option<ErrorKind> {
 
 #[test]
 fn case_22_another_nodes_volume_can_be_read_but_not_changed() {
-    let first = TestStack::start();
-    let second = TestStack::start_beside(&first);
+    let (first, second) = TestStack::start_two();
     let (mut ours, mut theirs) = (first.client(), second.client());
     ours.create("volume1", Some(16 * MIB), None, None).unwrap();
     ours.write("volume1", 0, &pattern(1, 4096)).unwrap();
@@ -34,8 +33,7 @@ fn case_22_another_nodes_volume_can_be_read_but_not_changed() {
 
 #[test]
 fn case_22_a_write_waits_until_the_owner_closes() {
-    let first = TestStack::start();
-    let second = TestStack::start_beside(&first);
+    let (first, second) = TestStack::start_two();
     let (mut ours, mut theirs) = (first.client(), second.client());
     ours.create("volume1", Some(16 * MIB), None, None).unwrap();
     ours.write("volume1", 0, &pattern(1, 4096)).unwrap();
@@ -60,8 +58,7 @@ fn case_22_a_write_waits_until_the_owner_closes() {
 
 #[test]
 fn case_23_the_same_node_needs_no_force_after_a_kill_and_another_does() {
-    let mut first = TestStack::start();
-    let second = TestStack::start_beside(&first);
+    let (mut first, second) = TestStack::start_two();
     first.client().create("volume1", Some(16 * MIB), None, None).unwrap();
     first.client().open("volume1").unwrap();
     first.kill();
@@ -76,8 +73,7 @@ fn case_23_the_same_node_needs_no_force_after_a_kill_and_another_does() {
 
 #[test]
 fn case_24_whose_lock_was_broken_can_write_no_more() {
-    let first = TestStack::start();
-    let second = TestStack::start_beside(&first);
+    let (first, second) = TestStack::start_two();
     let (mut ours, mut theirs) = (first.client(), second.client());
     ours.create("volume1", Some(16 * MIB), None, None).unwrap();
     ours.write("volume1", 0, &pattern(1, 4096)).unwrap();
@@ -92,8 +88,7 @@ fn case_24_whose_lock_was_broken_can_write_no_more() {
 
 #[test]
 fn the_lock_command_keeps_others_out() {
-    let first = TestStack::start();
-    let second = TestStack::start_beside(&first);
+    let (first, second) = TestStack::start_two();
     first.vlmc(&["create", "volume1", "--size", "16"]).done();
     first.vlmc(&["lock", "volume1"]).done();
     first.vlmc(&["lock", "volume1"]).done();

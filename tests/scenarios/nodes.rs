@@ -35,8 +35,7 @@ fn metric(stack: &TestStack, name: &str) -> f64 {
 
 #[test]
 fn a_waiting_writer_is_seen_on_every_node_until_it_waits_no_more() {
-    let first = TestStack::start();
-    let second = TestStack::start_beside(&first);
+    let (first, second) = TestStack::start_two();
     let (mut ours, mut theirs) = (first.client(), second.client());
     ours.create("volume1", Some(16 * MIB), None, None).unwrap();
     ours.open("volume1").unwrap();
@@ -57,6 +56,8 @@ fn a_waiting_writer_is_seen_on_every_node_until_it_waits_no_more() {
         assert_eq!(status["alarms"][0]["kind"], "writer_waits");
         assert_eq!(status["alarms"][0]["holder"], first.stack().node);
         assert_eq!(metric(&second, "archipelago_writers_waiting"), 1.0);
+        assert!(second.archipelago(&["status"]).done().contains("a writer of volume volume1 waits since"));
+        assert_eq!(second.log().matches("a writer waits for the lock").count(), 1, "{}", second.log());
         ours.close("volume1").unwrap();
         waiting.join().unwrap().unwrap();
     });
@@ -66,8 +67,7 @@ fn a_waiting_writer_is_seen_on_every_node_until_it_waits_no_more() {
 
 #[test]
 fn a_volume_whose_lock_was_broken_is_told_until_it_is_closed() {
-    let first = TestStack::start();
-    let second = TestStack::start_beside(&first);
+    let (first, second) = TestStack::start_two();
     let mut ours = first.client();
     ours.create("volume1", Some(16 * MIB), None, None).unwrap();
     ours.write("volume1", 0, &pattern(1, 4096)).unwrap();
@@ -84,6 +84,8 @@ fn a_volume_whose_lock_was_broken_is_told_until_it_is_closed() {
     );
     assert_eq!(metric(&first, "archipelago_volumes_lost"), 1.0);
     assert_eq!(first.log().matches("the lock was broken").count(), 1, "{}", first.log());
+    let told = second.log().lines().filter(|line| line.contains("broke a lock")).collect::<Vec<_>>().concat();
+    assert!(told.contains("volume1") && told.contains(&first.stack().node), "{told}");
     second.vlmc(&["close", "volume1"]).done();
     first.vlmc(&["open", "volume1"]).done();
     assert_eq!(metric(&first, "archipelago_volumes_lost"), 0.0);
@@ -91,8 +93,7 @@ fn a_volume_whose_lock_was_broken_is_told_until_it_is_closed() {
 
 #[test]
 fn a_node_that_was_killed_is_seen_as_such_and_fenced() {
-    let mut first = TestStack::start();
-    let second = TestStack::start_beside(&first);
+    let (mut first, second) = TestStack::start_two();
     let name = first.stack().node;
     for volume in ["volume1", "volume2"] {
         first.client().create(volume, Some(16 * MIB), None, None).unwrap();
@@ -108,12 +109,13 @@ fn a_node_that_was_killed_is_seen_as_such_and_fenced() {
     assert!(second.archipelago(&["node", "fence", &name]).refused().contains("not confirmed"));
     second.vlmc(&["open", "volume1"]).refused();
     second.archipelago(&["node", "fence", &name, "-f"]).done();
+    assert_eq!(second.log().matches("broke a lock").count(), 2, "{}", second.log());
     second.vlmc(&["open", "volume1"]).done();
     second.vlmc(&["open", "volume2"]).done();
 }
 
 #[test]
-fn two_stacks_of_one_name_are_refused_and_the_same_one_comes_back_after_a_kill() {
+fn two_stacks_of_one_name_are_refused_while_both_live() {
     let mut first = TestStack::start();
     let name = first.stack().node;
     let (blocks, maps) = (first.path("blocks"), first.path("maps"));
@@ -126,9 +128,6 @@ fn two_stacks_of_one_name_are_refused_and_the_same_one_comes_back_after_a_kill()
     assert!(told.contains("two stacks of one name") && told.contains(&name), "{told}");
     // The node whose name it is goes on.
     first.client().create("volume1", Some(16 * MIB), None, None).unwrap();
-    first.client().open("volume1").unwrap();
-    first.kill();
-    first.run();
     first.client().open("volume1").unwrap();
     // What is dead keeps its name from nobody: another machine may take its configuration over.
     first.kill();

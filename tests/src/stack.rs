@@ -42,6 +42,14 @@ impl TestStack {
         })
     }
 
+    /// Starts two nodes on the same blocks and maps.
+    #[must_use]
+    pub fn start_two() -> (TestStack, TestStack) {
+        let first = TestStack::start();
+        let second = TestStack::start_beside(&first);
+        (first, second)
+    }
+
     /// Starts a stack whose configuration `init` wrote with more arguments and `edit` changed.
     ///
     /// # Panics

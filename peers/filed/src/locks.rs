@@ -109,11 +109,13 @@ impl Locks {
         if matches!(self.newest(name)?, Newest::Known(Current { record: None, .. })) {
             return Err(ErrorKind::NotFound.into());
         }
+        let mut former = None;
         let freed = |record: Option<&Record>| match record {
             Some(held) if held.is_held && held.owner == owner => {
                 Ok(Decision::Change(Record { is_held: false, since_unix_ms: unix_ms(), ..held.clone() }))
             }
             Some(held) if held.is_held && force => {
+                former = Some(held.owner.clone());
                 let number = held.number + 1;
                 Ok(Decision::Change(Record {
                     is_held: false,
@@ -126,7 +128,11 @@ impl Locks {
             Some(free) if is_second && (force || free.owner == owner) => Ok(Decision::Keep(free.number)),
             Some(_) | None => Err(ErrorKind::NotFound.into()),
         };
-        self.change(name, force, freed).map(drop)
+        self.change(name, force, freed)?;
+        if let Some(former) = former {
+            tracing::warn!(lock = %name, former, by = owner, "broke a lock: its former owner can write no more");
+        }
+        Ok(())
     }
 
     /// Notes the number of a lock that is kept elsewhere; writes under a lower one end before this returns.

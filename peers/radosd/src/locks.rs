@@ -104,15 +104,23 @@ impl Locks {
             let (state, since_unix_ms, writers) = (State::Free, unix_ms(), held.ending());
             Ok(Decision::Change(Record { state, number, since_unix_ms, writers, ..held.clone() }))
         };
+        let mut former = None;
         let decide = |record: Option<&Record>| match record {
             Some(held) if held.is_held() && held.owner == owner => freed(held, held.number),
-            Some(held) if held.is_held() && force => freed(held, held.number + 1),
+            Some(held) if held.is_held() && force => {
+                former = Some(held.owner.clone());
+                freed(held, held.number + 1)
+            }
             Some(held) if held.is_held() => Err(ErrorKind::NotOwner.into()),
             Some(free) if is_second && (force || free.owner == owner) => Ok(Decision::Keep(free.number)),
             Some(_) | None if self.has_legacy(name)? => Err(ErrorKind::NotOwner.into()),
             Some(_) | None => Err(ErrorKind::NotFound.into()),
         };
-        self.change(name, force, decide).map(drop)
+        self.change(name, force, decide)?;
+        if let Some(former) = former {
+            tracing::warn!(lock = %name, former, by = owner, "broke a lock: its former owner can write no more");
+        }
+        Ok(())
     }
 
     /// Who holds the lock. One that nobody ever took is free and has number 0.
