@@ -28,9 +28,14 @@ pub(crate) fn run(tally: &mut Tally) {
 /// Builds our commands, which tests of the whole stack run. These would build them too, but unseen and with the time
 /// of a test.
 pub(crate) fn build_commands(tally: &mut Tally) {
+    tally.judge("check: the commands build", commands_build(&[]));
+}
+
+/// As [`build_commands`], with more words for cargo; true if they build.
+pub(crate) fn commands_build(how: &[&str]) -> Result<bool> {
     let mut build = cargo();
-    build.args(["build", "--package", "cli", "--bins", "--locked"]);
-    tally.judge("check: the commands build", of_cargo(&mut build));
+    build.args(["build", "--package", "cli", "--bins", "--locked"]).args(how);
+    of_cargo(&mut build)
 }
 
 /// `cargo xtask tidy`: prints what it finds.

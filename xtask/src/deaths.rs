@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 
 use crate::{
-    long_run,
+    checks, long_run,
     process::{cargo, search_path},
     setup::{self, Task},
     tally::Run,
@@ -19,6 +19,9 @@ const SEED: &str = "ARCHIPELAGO_DEATHS_SEED";
 /// Runs each test for so many minutes, one after the other; true if all hold.
 pub(crate) fn run(minutes: u32) -> Result<bool> {
     setup::prepare(Task::Test);
+    if !checks::commands_build(&["--release"])? {
+        return Ok(false);
+    }
     let seed = std::env::var(SEED).unwrap_or_else(|_| fresh());
     let mut command = cargo();
     command.args(["test", "--release", "--locked", "--package", "tests", "--test", "deaths"]);

@@ -25,7 +25,7 @@ use suites::Selection;
 pub(crate) const TASKS: &[&str] = &["demo", "test", "ci", "tidy", "bench", "sim", "deaths", "setup"];
 
 const USAGE: &str = "\
-usage: cargo xtask TASK
+usage: cargo xtask TASK, or help TASK
 
   demo [--keep] [--via KIND]
         set up what is missing, build, and show what the project does, in a folder that is removed afterwards
@@ -48,10 +48,12 @@ usage: cargo xtask TASK
         every goal as a ratio, at least five rounds of each; takes about half an hour
         --write   into docs/performance.md
   sim [--hours N] [--from SEED] | sim SEED
-        the simulation for N hours (1), or of one seed, with every request
+        the simulation for N hours (1; 0.01 is 36 seconds), or of one seed, with every request
         --from  the first seed; without it, seeds that no earlier run had
+        Ctrl-C ends it with what it came to so far
   deaths [--minutes N]
         roles and clients of a stack killed under verified load, each for N minutes (5)
+        Ctrl-C ends it in order, twice at once
   setup install what the other tasks need
 ";
 
@@ -80,11 +82,31 @@ impl std::fmt::Display for Misused {
     }
 }
 
+/// The part of the usage that is about a task: from its lines to those of another.
+fn usage_of(task: &str) -> String {
+    let mut is_about = false;
+    let mut text = String::new();
+    for line in USAGE.lines() {
+        if let Some(rest) = line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')) {
+            is_about = rest.split(' ').next() == Some(task);
+        }
+        if is_about {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
 /// Runs a task; true when all went well.
 fn run(words: &[&str]) -> Result<bool> {
     match words {
         [] | ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
+            Ok(true)
+        }
+        [task, "--help" | "-h"] | ["help", task] if TASKS.contains(task) => {
+            print!("usage: cargo xtask TASK\n\n{}", usage_of(task));
             Ok(true)
         }
         ["setup"] => {
@@ -205,6 +227,14 @@ mod tests {
     #[test]
     fn every_task_is_explained() {
         assert!(TASKS.iter().all(|task| USAGE.contains(&format!("\n  {task} "))));
+        for task in TASKS {
+            let text = usage_of(task);
+            assert!(text.starts_with(&format!("  {task} ")), "{text}");
+            let others = TASKS.iter().filter(|other| *other != task);
+            others.for_each(|other| assert!(!text.contains(&format!("\n  {other} ")), "{text}"));
+            assert!(run(&[task, "--help"]).unwrap());
+        }
+        assert!(usage_of("bench").contains("bench --goals"));
     }
 
     #[test]
