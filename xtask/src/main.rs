@@ -44,9 +44,10 @@ usage: cargo xtask TASK, or help TASK
         --direct  everybody past the page cache; without it, everybody through it
   bench --rados [--write] [--rounds N] [--seconds N]
         stores in RADOS alone, beside rados bench and RBD on a cluster in memory
-  bench --goals [--write] [--rounds N] [--seconds N]
-        every goal as a ratio, at least five rounds of each; takes about half an hour
-        --write   into docs/performance.md
+  bench --goals [--only SECTION] [--write] [--rounds N] [--seconds N]
+        every goal as a ratio, at least five rounds of each; takes about a quarter of an hour
+        --only    one of segment, store, nbd, fuse, snapshot, maps, life
+        --write   all into docs/performance.md
   sim [--hours N] [--from SEED] | sim SEED
         the simulation for N hours (1; 0.01 is 36 seconds), or of one seed, with every request
         --from  the first seed; without it, seeds that no earlier run had
@@ -149,12 +150,16 @@ fn demo(mut words: &[&str]) -> Result<bool> {
 fn bench(mut words: &[&str]) -> Result<bool> {
     let mut effort = bench::Effort::default();
     let (mut has_goals, mut is_written, mut is_rados) = (false, false, false);
+    let mut only = None;
     let number = |word: &str| word.parse().ok().filter(|number| (1..=1000).contains(number));
     loop {
         words = match words {
+            [] if only.is_some() && (is_written || !has_goals) => {
+                bail!(Misused("--only goes with --goals, and not with --write".into()))
+            }
             [] if has_goals => {
                 effort.rounds = effort.rounds.max(bench::goals::ROUNDS);
-                return bench::goals::run(effort, is_written).map(|()| true);
+                return bench::goals::run(effort, only, is_written).map(|()| true);
             }
             [] if is_rados => {
                 effort.rounds = effort.rounds.max(bench::goals::ROUNDS);
@@ -168,6 +173,11 @@ fn bench(mut words: &[&str]) -> Result<bool> {
             }
             ["--goals", rest @ ..] => {
                 has_goals = true;
+                effort.seconds = bench::goals::SECONDS;
+                rest
+            }
+            ["--only", section, rest @ ..] if bench::goals::is_section(section) => {
+                only = Some(*section);
                 rest
             }
             ["--write", rest @ ..] => {

@@ -1,13 +1,12 @@
 //! Starting, stopping, and doing nothing.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::Place;
 use super::goal::{Board, Wanted};
 use super::processes::{Processes, figure};
-use crate::bench::Effort;
 use crate::bench::series::{Figure, Series};
 
 /// How long an idle stack is watched.
@@ -15,11 +14,11 @@ const WATCHED: Duration = Duration::from_secs(10);
 /// Clock ticks a second, as the kernel shows times to user space on every machine of today.
 const TICKS: u64 = 100;
 
-pub(super) fn measure(board: &mut Board, programs: &Path, folder: &Path, effort: Effort) -> Result<()> {
-    let stack = Processes::prepare(programs, folder)?;
+pub(super) fn measure(board: &mut Board, place: &Place<'_>) -> Result<()> {
+    let stack = place.processes()?;
     board.section("A stack's life");
     let (mut start, mut stop) = (Series::default(), Series::default());
-    for _ in 0..effort.rounds {
+    for _ in 0..place.effort.rounds {
         start.add(stack.time("archipelago", &["start"])?);
         stop.add(stack.time("archipelago", &["stop"])?);
     }

@@ -1,106 +1,96 @@
 //! What a volume's size costs, and what a snapshot costs the next write.
 
-use std::path::Path;
+use std::cell::Cell;
 
 use anyhow::Result;
 
 use super::goal::{Board, Wanted};
 use super::processes::Processes;
-use super::{is_there, must};
-use crate::bench::Effort;
+use super::{Place, is_there, must};
 use crate::bench::series::{Figure, Series};
-use crate::bench::stack::{Inside, Stack};
+use crate::bench::stack::Inside;
 use crate::process::program;
 
-/// The size that others are compared with, and those others. The first two have every block written to.
+/// The size that others are compared with, and those others. The first two have every block written to, so often.
 const SMALL: (&str, &str) = ("goals-small", "1G");
+const SMALL_BLOCKS: u64 = 1 << 8;
 const LARGE: (&str, &str) = ("goals-large", "1T");
-const SPARSE: (&str, &str) = ("goals-sparse", "1P");
-/// Blocks of 4 MiB in 1 TiB.
 const LARGE_BLOCKS: u64 = 1 << 18;
+const SPARSE: (&str, &str) = ("goals-sparse", "1P");
 /// What the original's mapper needs for a block.
 const ORIGINAL_BYTES: u64 = 290;
 
 /// Requests by the size of their volume, and the mapper's memory.
-pub(super) fn measure(board: &mut Board, programs: &Path, folder: &Path, effort: Effort) -> Result<()> {
+pub(super) fn measure(board: &mut Board, place: &Place<'_>) -> Result<()> {
     if !is_there("fio") {
         return Ok(());
     }
-    let stack = Processes::prepare(programs, folder)?;
+    let stack = place.processes()?;
     stack.run("archipelago", &["start"])?;
     let empty = stack.private_bytes("mapperd")?;
-    for (name, size) in [SMALL, LARGE] {
+    for ((name, size), blocks) in [(SMALL, SMALL_BLOCKS), (LARGE, LARGE_BLOCKS)] {
         stack.run("vlmc", &["create", name, "--size", size])?;
-        touch_every_block(&stack, name)?;
+        touch(&stack, name, blocks)?;
     }
     memory(board, stack.private_bytes("mapperd")?.saturating_sub(empty));
     stack.run("vlmc", &["create", SPARSE.0, "--size", SPARSE.1])?;
     board.section("Requests about maps, by the size of the volume");
+    let asked = Cell::new(0);
     for (name, size) in [LARGE, SPARSE] {
         let kind = if name == LARGE.0 { "full" } else { "sparse" };
-        for ask in [snapshot, clone, open, info] {
-            let what = ask(&stack, SMALL.0, 0)?.0;
-            let (mut round, mut other) = (1, 1);
+        for (what, ask) in ASKS {
+            let what = format!("{what} of {size}, {kind}");
+            let ask = |volume| {
+                asked.set(asked.get() + 1);
+                ask(&stack, volume, asked.get())
+            };
             let mut times = Series::default();
             board.compare(
-                (&format!("{what} of {size}, {kind}"), "the same of 1 GiB, full"),
+                (&what, "the same of 1 GiB, full"),
                 Wanted::AtMost(1.2),
-                effort.rounds,
-                || {
-                    round += 1;
-                    let figure = ask(&stack, name, round)?.1;
-                    times.add(figure);
-                    Ok(figure)
-                },
-                || {
-                    other += 1;
-                    ask(&stack, SMALL.0, other).map(|(_, figure)| figure)
-                },
+                place.effort.rounds,
+                || ask(name).inspect(|figure| times.add(*figure)),
+                || ask(SMALL.0),
             )?;
             let shown = times.to_string();
-            board.line(
-                &format!("{what} of {size}, {kind}"),
-                &shown,
-                "5 ms",
-                "",
-                times.time_us() / 5e3,
-                Wanted::AtMost(1.0),
-            );
+            board.line(&what, &shown, "5 ms", "", times.time_us() / 5e3, Wanted::AtMost(1.0));
         }
     }
     Ok(())
 }
 
-type Asked = Result<(&'static str, Figure)>;
+/// What is asked of a volume; the number makes new names.
+type Ask = fn(&Processes, &str, u32) -> Result<Figure>;
 
-fn snapshot(stack: &Processes, volume: &str, round: u32) -> Asked {
-    let name = format!("{volume}-s{round}");
-    Ok(("snapshot", stack.requests_of("snapshot", &["snapshot", volume, &name])?))
+const ASKS: [(&str, Ask); 4] = [("snapshot", snapshot), ("clone", clone), ("open", open), ("info", info)];
+
+fn snapshot(stack: &Processes, volume: &str, number: u32) -> Result<Figure> {
+    stack.requests_of("snapshot", &["snapshot", volume, &format!("{volume}-s{number}")])
 }
 
-fn clone(stack: &Processes, volume: &str, round: u32) -> Asked {
-    let (frozen, copy) = (format!("{volume}-f{round}"), format!("{volume}-c{round}"));
+fn clone(stack: &Processes, volume: &str, number: u32) -> Result<Figure> {
+    let (frozen, copy) = (format!("{volume}-f{number}"), format!("{volume}-c{number}"));
     stack.run("vlmc", &["snapshot", volume, &frozen])?;
-    Ok(("clone", stack.requests_of("clone", &["create", &copy, "--snap", &frozen])?))
+    stack.requests_of("clone", &["create", &copy, "--snap", &frozen])
 }
 
-fn open(stack: &Processes, volume: &str, _round: u32) -> Asked {
+fn open(stack: &Processes, volume: &str, _number: u32) -> Result<Figure> {
     // It may be closed already.
     crate::process::succeeds(&mut stack.command("vlmc", &["close", volume]));
-    Ok(("open", stack.requests_of("open", &["open", volume])?))
+    stack.requests_of("open", &["open", volume])
 }
 
-fn info(stack: &Processes, volume: &str, _round: u32) -> Asked {
-    Ok(("info", stack.requests_of("info", &["info", volume])?))
+fn info(stack: &Processes, volume: &str, _number: u32) -> Result<Figure> {
+    stack.requests_of("info", &["info", volume])
 }
 
 /// 4 KiB into each block of 4 MiB.
-fn touch_every_block(stack: &Processes, volume: &str) -> Result<()> {
-    println!("writing to every block of {volume}");
+fn touch(stack: &Processes, volume: &str, blocks: u64) -> Result<()> {
+    println!("writing to all {blocks} blocks of {volume}");
     let uri = stack.run("vlmc", &["map", volume, "--via", "nbd"])?;
     let mut fio = program("fio");
     fio.args(["--name=touch", "--ioengine=nbd", "--rw=write:4092k", "--bs=4k", "--iodepth=32"]);
-    must(fio.arg(format!("--uri={uri}")))?;
+    must(fio.arg(format!("--io_size={}", blocks << 12)).arg(format!("--uri={uri}")))?;
     stack.run("vlmc", &["unmap", volume]).map(drop)
 }
 
@@ -121,8 +111,9 @@ fn memory(board: &mut Board, bytes: u64) {
 }
 
 /// The first write to a block that a snapshot shares, and one that it does not.
-pub(super) fn first_writes(board: &mut Board, stack: &Stack, effort: Effort) -> Result<()> {
+pub(super) fn first_writes(board: &mut Board, place: &Place<'_>) -> Result<()> {
     const VOLUME: &str = "goals-shared";
+    let (stack, effort) = (place.stack(false)?, place.effort);
     stack.vlmc(&["create", VOLUME, "--size", "256M"])?;
     stack.fill(Inside::Volume(VOLUME))?;
     board.section("The first write after a snapshot");

@@ -7,11 +7,12 @@ mod processes;
 mod served;
 mod stores;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 pub(in crate::bench) use self::goal::{Board, Wanted};
+use self::processes::Processes;
 use super::stack::Stack;
 use super::{Effort, Folder, build, ipc, machine};
 use crate::process::{root, shown};
@@ -23,33 +24,66 @@ const END: &str = "<!-- end -->";
 
 /// Fewest rounds of which a median says something.
 pub(crate) const ROUNDS: u32 = 5;
+/// Seconds of a turn, if nobody says how many: all takes a quarter of an hour.
+pub(crate) const SECONDS: u32 = 1;
 
-/// Measures every goal, prints the table, and writes it into its page if that is wanted.
-pub(crate) fn run(effort: Effort, is_written: bool) -> Result<()> {
+/// What is measured together, by the word that picks it.
+const SECTIONS: [(&str, Section); 7] = [
+    ("segment", |board, _| ipc::goals(board)),
+    ("store", stores::measure),
+    ("nbd", served::over_nbd),
+    ("fuse", served::through_fuse),
+    ("snapshot", maps::first_writes),
+    ("maps", maps::measure),
+    ("life", life::measure),
+];
+
+type Section = fn(&mut Board, &Place<'_>) -> Result<()>;
+
+/// Where a section measures, and how long.
+struct Place<'a> {
+    programs: &'a Path,
+    /// Its own.
+    folder: PathBuf,
+    effort: Effort,
+}
+
+impl Place<'_> {
+    /// A stack of one process, whose blocks go past the page cache or through it.
+    fn stack(&self, is_direct: bool) -> Result<Stack> {
+        Stack::start(self.programs, &self.folder.join("stack"), is_direct)
+    }
+
+    /// A stack with a process for each role, not started yet.
+    fn processes(&self) -> Result<Processes> {
+        Processes::prepare(self.programs, &self.folder.join("stack"))
+    }
+}
+
+/// Measures every goal, or one section of them; prints the table, and writes it into its page if that is wanted.
+pub(crate) fn run(effort: Effort, only: Option<&str>, is_written: bool) -> Result<()> {
     setup::prepare(Task::Bench);
     let programs = build()?;
     let folder = Folder::new()?;
     let mut board = Board::default();
-    let measured = measure(&mut board, &programs, &folder.0, effort);
+    let mut failed = Vec::new();
+    for (name, section) in SECTIONS.iter().filter(|(name, _)| only.is_none_or(|only| only == *name)) {
+        let place = Place { programs: &programs, folder: folder.0.join(name), effort };
+        std::fs::create_dir_all(&place.folder)?;
+        // The others are worth knowing all the same.
+        if let Err(error) = section(&mut board, &place) {
+            println!("{name}: {error:#}");
+            failed.push(*name);
+        }
+    }
     show(&board, effort, is_written.then_some("--goals"))?;
-    // What was measured before something failed is worth showing.
-    measured
+    ensure!(failed.is_empty(), "not measured whole: {}; why stands above", failed.join(", "));
+    Ok(())
 }
 
-fn measure(board: &mut Board, programs: &Path, folder: &Path, effort: Effort) -> Result<()> {
-    board.section("Requests without data");
-    ipc::goals(board)?;
-    {
-        let stack = Stack::start(programs, &folder.join("stack"), true)?;
-        stores::measure(board, &stack, folder, effort)?;
-    }
-    {
-        let stack = Stack::start(programs, &folder.join("served"), false)?;
-        served::measure(board, &stack, folder, effort)?;
-        maps::first_writes(board, &stack, effort)?;
-    }
-    maps::measure(board, programs, &folder.join("maps"), effort)?;
-    life::measure(board, programs, &folder.join("life"), effort)
+/// Whether there is a section of this name.
+pub(crate) fn is_section(name: &str) -> bool {
+    SECTIONS.iter().any(|(section, _)| *section == name)
 }
 
 /// Prints the table; `written_by` names the part of the page that it is put into, if that is wanted.

@@ -5,15 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::goal::{Board, Wanted};
-use super::{is_there, must};
-use crate::bench::Effort;
+use super::{Place, is_there, must};
 use crate::bench::fio::{self, AREA_BYTES, Load, Pattern, Target};
 use crate::bench::server::Server;
 use crate::bench::stack::Stack;
 use crate::process::program;
 
-const NBD: &str = "goals-nbd";
-const FILE: &str = "goals-file";
+const VOLUME: &str = "goals-served";
 
 const fn load(is_write: bool, block_bytes: u32, depth: u32) -> Load {
     Load { is_write, block_bytes, depth, pattern: Pattern::Random }
@@ -29,18 +27,17 @@ const LOADS: [Load; 6] = [
 ];
 
 /// Everybody uses the page cache, as is everybody's default.
-pub(super) fn measure(board: &mut Board, stack: &Stack, folder: &Path, effort: Effort) -> Result<()> {
+pub(super) fn over_nbd(board: &mut Board, place: &Place<'_>) -> Result<()> {
     if !is_there("fio") {
         return Ok(());
     }
-    let size = format!("{}M", AREA_BYTES >> 20);
-    [NBD, FILE].iter().try_for_each(|name| stack.vlmc(&["create", name, "--size", &size]).map(drop))?;
+    let (stack, effort) = (place.stack(false)?, place.effort);
     board.section("NBD");
-    let uri = stack.vlmc(&["map", NBD, "--via", "nbd"]).context("cannot map a volume over NBD")?;
+    let uri = shown(&stack, "nbd")?;
     let ours = Target::Nbd(&uri);
     fio::fill(&ours)?;
     for other in Other::ALL.iter().filter(|other| is_there(other.program)) {
-        let (server, uri) = other.start(folder)?;
+        let (server, uri) = other.start(&place.folder)?;
         let theirs = Target::Nbd(&uri);
         fio::fill(&theirs)?;
         for load in LOADS {
@@ -54,8 +51,13 @@ pub(super) fn measure(board: &mut Board, stack: &Stack, folder: &Path, effort: E
         }
         drop(server);
     }
-    stack.vlmc(&["unmap", NBD])?;
-    through_fuse(board, stack, folder, effort)
+    stack.vlmc(&["unmap", VOLUME]).map(drop)
+}
+
+/// A new volume as an endpoint shows it.
+fn shown(stack: &Stack, via: &str) -> Result<String> {
+    stack.vlmc(&["create", VOLUME, "--size", &format!("{}M", AREA_BYTES >> 20)])?;
+    stack.vlmc(&["map", VOLUME, "--via", via]).with_context(|| format!("cannot map a volume by {via}"))
 }
 
 /// A server that is compared with.
@@ -121,16 +123,19 @@ impl Other {
 }
 
 /// A loop device over our file, and one over nbdfuse's.
-fn through_fuse(board: &mut Board, stack: &Stack, folder: &Path, effort: Effort) -> Result<()> {
-    board.section("FUSE with a loop device over it");
-    let device = stack.vlmc(&["map", FILE, "--via", "fuse"]).context("cannot map a volume through FUSE")?;
-    if !device.starts_with("/dev/") || !is_there("nbdfuse") || !is_there("nbdkit") {
-        println!("skipped: FUSE: no loop devices here, or no nbdfuse");
-        stack.vlmc(&["unmap", FILE])?;
+pub(super) fn through_fuse(board: &mut Board, place: &Place<'_>) -> Result<()> {
+    if ["fio", "nbdfuse", "nbdkit"].into_iter().any(|name| !is_there(name)) {
         return Ok(());
     }
+    let (stack, effort) = (place.stack(false)?, place.effort);
+    let device = shown(&stack, "fuse")?;
+    if !device.starts_with("/dev/") {
+        println!("skipped: FUSE: no loop devices here");
+        return Ok(());
+    }
+    board.section("FUSE with a loop device over it");
     let (ours, theirs) =
-        (Target::File { path: Path::new(&device), is_direct: true }, NbdFuse::start(folder)?);
+        (Target::File { path: Path::new(&device), is_direct: true }, NbdFuse::start(&place.folder)?);
     let their_target = Target::File { path: &theirs.device, is_direct: true };
     [&ours, &their_target].into_iter().try_for_each(fio::fill)?;
     for load in LOADS {
@@ -143,7 +148,7 @@ fn through_fuse(board: &mut Board, stack: &Stack, folder: &Path, effort: Effort)
         )?;
     }
     drop(theirs);
-    stack.vlmc(&["unmap", FILE]).map(drop)
+    stack.vlmc(&["unmap", VOLUME]).map(drop)
 }
 
 /// nbdfuse's file with a loop device over it; dropping it takes both away.

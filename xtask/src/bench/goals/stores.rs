@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use super::Place;
 use super::goal::{Board, Wanted};
 use crate::bench::Effort;
 use crate::bench::fio::{self, AREA_BYTES, Load, Pattern, Target};
@@ -18,7 +19,8 @@ const fn random(is_write: bool, depth: u32) -> Load {
 }
 
 /// Everybody goes past the page cache.
-pub(super) fn measure(board: &mut Board, stack: &Stack, folder: &Path, effort: Effort) -> Result<()> {
+pub(super) fn measure(board: &mut Board, place: &Place<'_>) -> Result<()> {
+    let (stack, folder, effort) = (&place.stack(true)?, &place.folder, place.effort);
     stack.vlmc(&["create", VOLUME, "--size", &format!("{}M", AREA_BYTES >> 20)])?;
     let volume = Inside::Volume(VOLUME);
     [volume, STORE].into_iter().try_for_each(|on| stack.fill(on))?;
