@@ -335,7 +335,7 @@ impl<T> Engine<T> {
     fn transfer(&mut self, slot: u32) {
         let operation = &self.operations[slot];
         let (Some(open), Some((offset, direction))) = (&operation.open, operation.transfer()) else { return };
-        let region = operation.region.skip(operation.done);
+        let region = open.piece(operation.region.skip(operation.done), direction);
         let Some(ring) = &mut self.ring else { return self.hand_over(slot) };
         let is_writable = direction == Direction::Read || open.require_writable().is_ok();
         if region.is_empty() || !is_writable || !open.takes(is_aligned(offset, region)) {

@@ -11,6 +11,8 @@ use crate::ring::Direction;
 pub(crate) struct Inline {
     is_reading: bool,
     is_writing: bool,
+    /// Slow writes since the last quick one.
+    slow: u32,
     /// Writes to let pass before the next try.
     pause: u32,
 }
@@ -18,16 +20,16 @@ pub(crate) struct Inline {
 /// Longest read that is tried, in bytes; copying more would hold up others.
 const READ_MAX: usize = 128 << 10;
 /// Longest write that is tried, in bytes.
-const WRITE_MAX: usize = 64 << 10;
-/// A write that takes longer was held up by the disk, as when too much is dirty.
+const WRITE_MAX: usize = 1 << 20;
+/// A piece of a write that takes longer was held up by the disk, as when too much is dirty, or by who took the processor.
 const SLOW_WRITE: Duration = Duration::from_micros(500);
-/// Writes that go another way after a slow one.
-const PAUSE_WRITES: u32 = 128;
+/// Slow writes double the writes that go another way after them, up to two to this power.
+const MAX_BACKOFF: u32 = 7;
 
 impl Inline {
     /// Direct transfers always wait for the disk, so there is nothing to try.
     pub(crate) fn new(is_direct: bool) -> Self {
-        Self { is_reading: !is_direct, is_writing: !is_direct, pause: 0 }
+        Self { is_reading: !is_direct, is_writing: !is_direct, slow: 0, pause: 0 }
     }
 
     /// Moves what can be moved at once; whether that was all.
@@ -76,22 +78,59 @@ impl Inline {
         false
     }
 
-    /// Filesystems do not tell beforehand whether a write will wait, so one that did sends the next ones another way.
+    /// Filesystems do not tell beforehand whether a write will wait, so one that did sends its rest, and the next ones, another way.
     fn write<T>(&mut self, operation: &mut Operation<T>, open: &Handle) -> bool {
-        let Some((offset, _)) = operation.transfer() else { return false };
         if open.require_writable().is_err() {
             return false;
         }
-        let start = Instant::now();
-        // A failure is seen again, and dealt with, where the rest is moved.
-        let count = operation.region.write_to(open.file(), offset, false).unwrap_or(0);
-        operation.done += count;
-        if start.elapsed() > SLOW_WRITE {
-            self.pause = PAUSE_WRITES;
+        while let Some((offset, direction)) = operation.transfer() {
+            let piece = open.piece(operation.region.skip(operation.done), direction);
+            let start = Instant::now();
+            // A failure is seen again, and dealt with, where the rest is moved.
+            let count = piece.write_to(open.file(), offset, false).unwrap_or(0);
+            operation.done += count;
+            if count > 0 {
+                open.mark_dirty();
+            }
+            let is_done = operation.done == operation.region.len();
+            if count == 0 || self.was_slow(start.elapsed()) || is_done {
+                return is_done;
+            }
         }
-        if count > 0 {
-            open.mark_dirty();
-        }
-        count == operation.region.len()
+        false
+    }
+
+    fn was_slow(&mut self, time: Duration) -> bool {
+        let is_slow = time > SLOW_WRITE;
+        self.slow = if is_slow { (self.slow + 1).min(MAX_BACKOFF) } else { 0 };
+        self.pause = (1 << self.slow) - 1;
+        is_slow
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_writes_in_a_row_double_the_pause_and_a_quick_one_ends_it() {
+        let mut inline = Inline::new(false);
+        let mut pause_after = |time| {
+            inline.was_slow(time);
+            inline.pause
+        };
+        let slow = SLOW_WRITE + Duration::from_nanos(1);
+        assert_eq!([slow, slow, slow, SLOW_WRITE, slow].map(&mut pause_after), [1, 3, 7, 0, 1]);
+        assert_eq!((0..100).map(|_| pause_after(slow)).last(), Some((1 << MAX_BACKOFF) - 1));
+    }
+
+    #[test]
+    fn writes_pass_by_while_one_was_slow() {
+        let mut inline = Inline::new(false);
+        inline.was_slow(2 * SLOW_WRITE);
+        assert_eq!(
+            [4096, 4096, WRITE_MAX, WRITE_MAX + 1].map(|len| inline.may_write(len)),
+            [false, true, true, false]
+        );
     }
 }

@@ -59,6 +59,11 @@ impl Region {
         Self { pointer: self.pointer.wrapping_add(count), len: self.len - count }
     }
 
+    /// Its first `count` bytes, or all if they are fewer.
+    pub(crate) fn first(self, count: usize) -> Self {
+        Self { len: self.len.min(count), ..self }
+    }
+
     pub(crate) fn is_aligned_to(self, alignment: usize) -> bool {
         self.pointer.addr().is_multiple_of(alignment) && self.len.is_multiple_of(alignment)
     }

@@ -163,9 +163,9 @@ pub(super) fn impossible_ranges_are_invalid(bench: &Bench<'_>) -> Outcome {
 
 pub(super) fn bytes_of_any_length_survive(bench: &Bench<'_>) -> Outcome {
     let object = bench.name("o");
-    for (seed, (offset, len)) in
-        [(0, 1), (511, 513), (4095, 2), (4096, 8192), (12_288, 65_536), (3, 300_000)].into_iter().enumerate()
-    {
+    let ranges =
+        [(0, 1), (511, 513), (4095, 2), (4096, 8192), (12_288, 65_536), (3, 300_000), (70_001, 1_100_000)];
+    for (seed, (offset, len)) in ranges.into_iter().enumerate() {
         let bytes = pattern(seed.to_le_bytes()[0], len);
         bench.store.write(&object, offset, &bytes)?;
         assert_eq!(bench.store.read(&object, offset, len)?, bytes, "{len} bytes at {offset}");
