@@ -444,9 +444,11 @@ impl<T> Engine<T> {
             Outcome::Replied(Err(fault))
                 if fault.kind() == ErrorKind::Busy && self.operations[slot].waits_for_lock() =>
             {
+                if !self.waiting.wait(slot, self.operations[slot].request.clone()) {
+                    return self.finish(slot, Err(ErrorKind::Unavailable.into()));
+                }
                 self.operations[slot].is_waiting = true;
                 self.waiting_count += 1;
-                self.waiting.wait(slot, self.operations[slot].request.clone());
             }
             Outcome::Replied(result) => {
                 if matches!(self.operations[slot].request.operation, StoreOperation::Sync) {

@@ -61,13 +61,15 @@ impl Waiting {
         Ok(Self { arrivals: Some(arrivals), doorbell, thread: Some(thread) })
     }
 
-    pub(crate) fn wait(&self, slot: u32, request: Box<StoreRequest>) {
+    /// Whether it will be heard of again: not once this has stopped.
+    pub(crate) fn wait(&self, slot: u32, request: Box<StoreRequest>) -> bool {
         let since_unix_ms = unix_ms();
         let waiter = Waiter { slot, request, since_unix_ms, watch: None, due: None, pause: PAUSE_MIN };
         if let Some(arrivals) = &self.arrivals {
             arrivals.send(waiter).expect("the thread lives as long as its sender");
             self.ring();
         }
+        self.arrivals.is_some()
     }
 
     /// Ends the thread; what still waits ends as `Unavailable`.
@@ -248,5 +250,38 @@ impl Room {
         for waiter in std::mem::take(&mut self.waiters) {
             self.finish(waiter, Err(Fault::Kind(ErrorKind::Unavailable)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::engine::Engine;
+    use crate::ring::Region;
+    use store::ObjectName;
+
+    #[test]
+    fn who_finds_the_lock_taken_after_the_stop_is_sent_home() {
+        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let (wake, woken) = unbounded();
+        let wake = Arc::new(move || wake.send(()).unwrap());
+        let mut engine = Engine::new(&Config::new(directory.path()), 16, wake).unwrap();
+        let mut acquire = |engine: &mut Engine<()>, owner: &str| {
+            let (owner, description) = (owner.to_owned(), String::new());
+            let operation = StoreOperation::Acquire { owner, description, wait: true, force: false };
+            let request = StoreRequest::new(&ObjectName::new("volume").unwrap(), operation);
+            engine.start(request, Region::EMPTY, ());
+            loop {
+                engine.turn();
+                if let Some(finished) = engine.finished() {
+                    return finished.result;
+                }
+                woken.recv_timeout(Duration::from_mins(1)).expect("it ends");
+            }
+        };
+        acquire(&mut engine, "a").unwrap();
+        engine.stop();
+        assert_eq!(acquire(&mut engine, "b").unwrap_err().kind, ErrorKind::Unavailable);
     }
 }
