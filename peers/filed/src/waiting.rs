@@ -267,7 +267,7 @@ mod tests {
         let (wake, woken) = unbounded();
         let wake = Arc::new(move || wake.send(()).unwrap());
         let mut engine = Engine::new(&Config::new(directory.path()), 16, wake).unwrap();
-        let mut acquire = |engine: &mut Engine<()>, owner: &str| {
+        let acquire = |engine: &mut Engine<()>, owner: &str| {
             let (owner, description) = (owner.to_owned(), String::new());
             let operation = StoreOperation::Acquire { owner, description, wait: true, force: false };
             let request = StoreRequest::new(&ObjectName::new("volume").unwrap(), operation);
