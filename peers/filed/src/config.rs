@@ -7,6 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::nfs;
 
 /// Settings of one file blocker, as in the configuration file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +129,10 @@ impl Config {
         in_range("settle_s", usize::try_from(self.settle_s).unwrap_or(usize::MAX), 1, SETTLE_S_MAX)?;
         is_directory("archip_dir", &self.archip_dir)?;
         is_directory("lock_dir", self.lock_directory())?;
+        if self.shared {
+            is_shareable("archip_dir", &self.archip_dir)?;
+            is_shareable("lock_dir", self.lock_directory())?;
+        }
         if let Some(path) = &self.legacy_lock_dir {
             is_directory("legacy_lock_dir", path)?;
         }
@@ -144,6 +149,12 @@ impl Config {
     #[must_use]
     pub fn keeps_locks(&self) -> bool {
         self.lock_directory() == self.archip_dir && !self.foreign_locks
+    }
+
+    /// Whether reads and writes pass by the page cache: because the setting says so, or because NFS would keep what is old there.
+    #[must_use]
+    pub(crate) fn passes_cache(&self) -> bool {
+        self.direct || (self.shared && nfs::is_on_nfs(&self.archip_dir).unwrap_or(false))
     }
 
     fn raise_file_limit(&self, nr_ops: usize) -> Result<(), Error> {
@@ -175,6 +186,17 @@ fn is_directory(setting: &'static str, path: &Path) -> Result<(), Error> {
         false => Err(std::io::ErrorKind::NotADirectory.into()),
     });
     usable.map_err(|source| Error::Directory { setting, path: path.to_owned(), source })
+}
+
+fn is_shareable(setting: &'static str, path: &Path) -> Result<(), Error> {
+    let lack = match nfs::is_on_nfs(path) {
+        Ok(true) => nfs::lack_of_mount(path),
+        other => other.map(|_| None),
+    };
+    match lack.map_err(|source| Error::Directory { setting, path: path.to_owned(), source })? {
+        Some(option) => Err(Error::Mount { setting, path: path.to_owned(), option }),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,6 @@ use crate::objects::{Objects, is_aligned};
 use crate::operation::{Operation, Way, access_of, way_of};
 use crate::pool::{Hands, Job, Outcome, Pool, Wake, Work};
 use crate::prepare::prepare;
-use crate::process::Identity;
 use crate::ring::{Direction, Futex, Region, Ring, Transfer, must_go_on};
 use crate::status::Status;
 use crate::syncs::Syncs;
@@ -54,8 +53,8 @@ pub struct Engine<T> {
 pub(crate) struct Surroundings {
     /// Whether the kernel may wait for a futex in a ring.
     pub(crate) has_futex: bool,
-    /// The port that is served, whose earlier owner may have died over what is asked now.
-    pub(crate) port: Option<u32>,
+    /// That of the port that is served, whose earlier owner may have died over what is asked now.
+    pub(crate) key: Option<u32>,
     /// The stack for which locks are kept here; none if they are kept for nobody in particular.
     pub(crate) node: Option<NodeRecord>,
 }
@@ -78,7 +77,7 @@ impl<T> Engine<T> {
     /// # Errors
     /// [`Error`] by the setting that cannot work.
     pub fn new(config: &Config, nr_ops: usize, wake: Wake) -> std::result::Result<Self, Error> {
-        Self::with(config, nr_ops, wake, Surroundings { has_futex: true, port: None, node: None })
+        Self::with(config, nr_ops, wake, Surroundings { has_futex: true, key: None, node: None })
     }
 
     /// As `new`, in given surroundings.
@@ -91,7 +90,7 @@ impl<T> Engine<T> {
         config.check(nr_ops)?;
         let (ring, notifier) = ring_as_configured(config.io, nr_ops, &wake, surroundings.has_futex)?;
         // Threads that move bytes keep their process alive; only a ring can outlive it.
-        let claim = surroundings.port.filter(|_| config.direct && ring.is_some()).map(Identity::key_of_port);
+        let claim = surroundings.key.filter(|_| config.direct && ring.is_some());
         let objects = Arc::new(prepare(config, claim, surroundings.node)?);
         let (sender, ended) = unbounded();
         let hands = Hands { objects: objects.clone(), ended: sender, wake };
@@ -104,7 +103,7 @@ impl<T> Engine<T> {
             finished: VecDeque::new(),
             ended,
             objects,
-            inline: Inline::new(config.direct),
+            inline: Inline::new(config.passes_cache()),
             ring,
             _notifier: notifier,
             waiting: Waiting::start(hands.clone(), config.shared)?,

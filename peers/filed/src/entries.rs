@@ -266,7 +266,7 @@ mod tests {
             is_direct: false,
             has_legacy: false,
             is_shared: false,
-            is_write_through: false,
+            has_locks: true,
             claim: None,
             verifies: false,
         };

@@ -15,6 +15,19 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+    /// What other hosts do would be seen late, or writes come late.
+    #[error(
+        "{setting} = {} is on NFS, mounted without {option}: hosts cannot share it so; mount it with vers=4.2,hard,lookupcache=none, or keep it in RADOS",
+        path.display()
+    )]
+    Mount {
+        /// Which setting names it.
+        setting: &'static str,
+        /// What it names.
+        path: PathBuf,
+        /// The option that its mount needs.
+        option: &'static str,
+    },
     /// Another stack that lives has this node's name.
     #[error(
         "node \"{name}\" is {holder}: two stacks of one name would both write where one may; give each its own `node`"

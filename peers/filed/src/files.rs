@@ -52,7 +52,7 @@ impl Files {
         let builder = std::thread::Builder::new().name("filed".into());
         let serve = move || {
             let wake_bell = own_bell.clone();
-            let surroundings = Surroundings { has_futex, port: None, node: None };
+            let surroundings = Surroundings { has_futex, key: None, node: None };
             match Engine::with(&config, nr_ops, Arc::new(move || wake_bell.ring()), surroundings) {
                 Ok(engine) => {
                     let _is_awaited = opened.send(Ok(()));

@@ -31,6 +31,7 @@ pub(crate) struct Handle {
     inode: u64,
     is_writable: bool,
     is_direct: bool,
+    has_locks: bool,
     /// Whether bytes may be there that are not durable.
     is_dirty: AtomicBool,
     is_name_durable: AtomicBool,
@@ -55,8 +56,8 @@ pub(crate) struct Opening {
     pub(crate) has_legacy: bool,
     /// Whether a kept file is compared with its name before each use.
     pub(crate) is_shared: bool,
-    /// Whether a write is at the server when it is answered: else what a former owner wrote could come after its lock was broken.
-    pub(crate) is_write_through: bool,
+    /// Whether open objects have locks. A server that starts again may forget them, and then refuses all that is done to the file.
+    pub(crate) has_locks: bool,
     /// The key of the port that is served with direct transfers through a ring, of this boot of this host.
     pub(crate) claim: Option<u32>,
     /// Whether reads are compared with checksums.
@@ -150,8 +151,7 @@ impl Opening {
     }
 
     fn flags(self) -> OFlags {
-        let direct = if self.is_direct { OFlags::DIRECT } else { OFlags::empty() };
-        if self.is_write_through { direct | OFlags::DSYNC } else { direct }
+        if self.is_direct { OFlags::DIRECT } else { OFlags::empty() }
     }
 
     fn handle(
@@ -166,6 +166,7 @@ impl Opening {
             return Err(ErrorKind::Corrupt.into());
         }
         if let Some(key) = self.claim
+            && self.has_locks
             && is_writable
         {
             claim(file.as_fd(), key)?;
@@ -179,6 +180,7 @@ impl Opening {
             inode: stat.st_ino,
             is_writable,
             is_direct: self.is_direct,
+            has_locks: self.has_locks,
             is_dirty: AtomicBool::new(true),
             is_name_durable: AtomicBool::new(false),
             syncing: Mutex::default(),
@@ -299,7 +301,9 @@ impl Handle {
         if self.is_claimed() {
             return Ok(());
         }
-        lock_for_writing(self.file())?;
+        if self.has_locks {
+            lock_for_writing(self.file())?;
+        }
         if self.stat()?.st_nlink == 0 {
             return Err(ErrorKind::NotFound.into());
         }
@@ -341,8 +345,9 @@ impl Handle {
 
     /// Removes what was made for an operation that failed, unless somebody wrote to it. Nobody else of this process uses it.
     pub(crate) fn give_up(&self, root: &Root) {
-        let is_ours =
-            self.is_new() && lock_against_writing(self.file()) && self.size().is_ok_and(|size| size == 0);
+        // Without locks nobody knows whether others are about to write: then it stays.
+        let is_nobodys = self.has_locks && lock_against_writing(self.file());
+        let is_ours = self.is_new() && is_nobodys && self.size().is_ok_and(|size| size == 0);
         if is_ours && let Err(fault) = root.unlink(&self.path) {
             tracing::warn!(file = %self.path.display(), kind = %fault.kind(), "an empty object stays");
         }

@@ -28,8 +28,8 @@ const MAX_BACKOFF: u32 = 7;
 
 impl Inline {
     /// Direct transfers always wait for the disk, so there is nothing to try.
-    pub(crate) fn new(is_direct: bool) -> Self {
-        Self { is_reading: !is_direct, is_writing: !is_direct, slow: 0, pause: 0 }
+    pub(crate) fn new(passes_cache: bool) -> Self {
+        Self { is_reading: !passes_cache, is_writing: !passes_cache, slow: 0, pause: 0 }
     }
 
     /// Moves what can be moved at once; whether that was all.

@@ -32,6 +32,7 @@ mod legacy_locks;
 mod list;
 mod locks;
 mod lost;
+mod nfs;
 mod nodes;
 mod notifier;
 mod objects;

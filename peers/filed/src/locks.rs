@@ -4,15 +4,13 @@
 //! the same number. The record before it is then emptied, which is what a fenced writer looks at. Emptied records stay
 //! for a while, so that nobody who slept through some changes finds a number free that is history.
 
-use std::fs::File;
-use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use peer::node::unix_ms;
 use rustix::fs::{FlockOperation, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use store::{ErrorKind, LockState, ObjectName};
 
 use crate::copy::write_all;
@@ -182,7 +180,7 @@ impl Locks {
             else {
                 continue;
             };
-            let (bytes, file) = read_record(file)?;
+            let bytes = read_record(&file)?;
             if bytes.is_empty() {
                 first_empty.get_or_insert(version);
                 continue;
@@ -352,12 +350,13 @@ fn parse_version(name: &[u8]) -> Option<u64> {
     u64::from_str_radix(text, 16).ok()
 }
 
-fn read_record(file: OwnedFd) -> Result<(Vec<u8>, OwnedFd)> {
-    let mut file = File::from(file);
-    let mut bytes = Vec::new();
+/// In one step: of a record that is emptied between two, half would be seen.
+fn read_record(file: &OwnedFd) -> Result<Vec<u8>> {
     // One byte more than a record may have, so that a longer file is seen to be none.
-    (&mut file).take(RECORD_MAX as u64 + 1).read_to_end(&mut bytes)?;
-    Ok((bytes, file.into()))
+    let mut bytes = vec![0; RECORD_MAX + 1];
+    let count = retry_on_intr(|| rustix::io::pread(file, &mut bytes, 0))?;
+    bytes.truncate(count);
+    Ok(bytes)
 }
 
 /// Waits until no fenced write holds the record any more. Pairs with the shared lock of `Fences::enter`.

@@ -39,8 +39,8 @@ pub(crate) fn prepare(
     claim: Option<u32>,
     node: Option<NodeRecord>,
 ) -> std::result::Result<Objects, Error> {
-    let root = open_root("archip_dir", &config.archip_dir)?;
-    let lock_root = open_root("lock_dir", config.lock_directory())?;
+    let root = open_root("archip_dir", &config.archip_dir, config.shared)?;
+    let lock_root = open_root("lock_dir", config.lock_directory(), config.shared)?;
     let has_legacy = has_legacy(&root).map_err(|fault| failed("archip_dir", &config.archip_dir, fault))?;
     if config.direct {
         probe_direct(&root)
@@ -48,13 +48,11 @@ pub(crate) fn prepare(
     }
     let entry = node.map_or_else(|| Ok(Entry::default()), |node| join(&lock_root, config, node))?;
     let verifies = config.verify == Verify::Read;
-    let keeps_writes =
-        root.keeps_writes_on_this_host().map_err(|fault| failed("archip_dir", &config.archip_dir, fault))?;
     let opening = Opening {
         is_direct: config.direct,
         has_legacy,
         is_shared: config.shared,
-        is_write_through: config.shared && keeps_writes,
+        has_locks: !root.passes_cache(),
         claim,
         verifies,
     };
@@ -86,8 +84,9 @@ fn join(root: &Root, config: &Config, node: NodeRecord) -> std::result::Result<E
     }
 }
 
-fn open_root(setting: &'static str, path: &Path) -> std::result::Result<Root, Error> {
-    let root = Root::open(path).map_err(|fault| failed(setting, path, fault))?;
+fn open_root(setting: &'static str, path: &Path, is_shared: bool) -> std::result::Result<Root, Error> {
+    let opened = if is_shared { Root::open_shared(path) } else { Root::open(path) };
+    let root = opened.map_err(|fault| failed(setting, path, fault))?;
     match root.create_directories(Path::new(TEMP_DIRECTORY)).and_then(|()| remove_old_temps(&root)) {
         // A store that can only be read can still be read.
         Err(fault) if fault.kind() == ErrorKind::ReadOnly => {}
@@ -111,7 +110,7 @@ fn legacy_locks(config: &Config, has_legacy: bool) -> std::result::Result<Legacy
         return Ok(LegacyLocks::Flat(root));
     }
     if has_legacy && config.lock_directory() == config.archip_dir {
-        return Ok(LegacyLocks::Hashed(open_root("archip_dir", &config.archip_dir)?));
+        return Ok(LegacyLocks::Hashed(open_root("archip_dir", &config.archip_dir, config.shared)?));
     }
     Ok(LegacyLocks::None)
 }

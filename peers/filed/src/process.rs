@@ -21,9 +21,10 @@ impl Identity {
         Self { place: own_place(), process, started: start_of(process).unwrap_or(0) }
     }
 
-    /// A key that stands for a port of this boot of this host, and for others only by a rare chance.
-    pub(crate) fn key_of_port(port: u32) -> u32 {
-        let [_, _, _, _, a, b, c, d] = own_place().to_be_bytes();
+    /// A key that stands for a port of a segment of this boot of this host, and for others only by a rare chance.
+    pub(crate) fn key_of_port(segment: &str, port: u32) -> u32 {
+        let hash = Sha256::new().chain_update(own_place().to_be_bytes()).chain_update(segment).finalize();
+        let [a, b, c, d, ..] = <[u8; 32]>::from(hash);
         u32::from_be_bytes([a, b, c, d]) ^ port
     }
 
@@ -89,5 +90,13 @@ mod tests {
     fn nothing_is_certain_of_another_host() {
         let own = Identity::own();
         assert!(!Identity { place: own.place + 1, started: 0, ..own }.is_dead());
+    }
+
+    #[test]
+    fn each_port_of_each_segment_has_a_key_of_its_own() {
+        let keys =
+            [("one", 10), ("one", 11), ("two", 10)].map(|(name, port)| Identity::key_of_port(name, port));
+        assert!(keys[0] != keys[1] && keys[0] != keys[2] && keys[1] != keys[2]);
+        assert_eq!(keys[0], Identity::key_of_port("one", 10));
     }
 }

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use crate::fault::{Fault, Result, if_found};
 use crate::layout::TEMP_DIRECTORY;
 use crate::lost::Lost;
+use crate::nfs::is_on_nfs;
 use crate::process::Identity;
 
 /// A directory below which objects or locks are. All paths are relative to it.
@@ -25,6 +26,8 @@ pub(crate) struct Root {
     identity: Identity,
     /// Linux tells FUSE file systems nothing of a sync of the whole.
     hears_no_syncfs: bool,
+    /// Whether files pass by the page cache, so that hosts see what others wrote, and nothing comes later.
+    passes_cache: bool,
     counts: Counts,
     lost: Lost,
 }
@@ -65,10 +68,21 @@ impl Root {
             durable: Mutex::default(),
             identity: Identity::own(),
             hears_no_syncfs,
+            passes_cache: false,
             counts: Counts::default(),
             lost: Lost::default(),
         };
         Ok(root)
+    }
+
+    /// One that other hosts change, too.
+    pub(crate) fn open_shared(path: &Path) -> Result<Self> {
+        Ok(Self { passes_cache: is_on_nfs(path)?, ..Self::open(path)? })
+    }
+
+    /// Whether it is on NFS, and others change it, too.
+    pub(crate) fn passes_cache(&self) -> bool {
+        self.passes_cache
     }
 
     pub(crate) fn counts(&self) -> &Counts {
@@ -90,7 +104,10 @@ impl Root {
 
     /// Opens what is there. Never follows a link, so nobody can lead us out of the directory by a name.
     pub(crate) fn open_file(&self, path: &Path, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
-        rustix::fs::openat(&self.directory, path, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, FILE_MODE)
+        let is_file = !flags.contains(OFlags::DIRECTORY);
+        let direct = if self.passes_cache && is_file { OFlags::DIRECT } else { OFlags::empty() };
+        let flags = flags | direct | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        rustix::fs::openat(&self.directory, path, flags, FILE_MODE)
     }
 
     pub(crate) fn open_directory(&self, path: &Path) -> std::result::Result<OwnedFd, Errno> {
@@ -138,13 +155,9 @@ impl Root {
     /// As `stat`, but asks the server of a network filesystem.
     pub(crate) fn inode_at_server(&self, path: &Path) -> Result<Option<u64>> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
-        let found = if_found(rustix::fs::statx(&self.directory, path, flags, StatxFlags::INO))?;
-        Ok(found.map(|found| found.stx_ino))
-    }
-
-    /// Whether what this host wrote stays with it until it is synced: on all else a host reads what another was told that it wrote.
-    pub(crate) fn keeps_writes_on_this_host(&self) -> Result<bool> {
-        Ok(rustix::fs::fstatfs(&self.directory)?.f_type == rustix::fs::NFS_SUPER_MAGIC)
+        let wanted = StatxFlags::INO | StatxFlags::NLINK;
+        let found = if_found(rustix::fs::statx(&self.directory, path, flags, wanted))?;
+        Ok(found.filter(|found| found.stx_nlink > 0).map(|found| found.stx_ino))
     }
 
     pub(crate) fn is_regular(&self, path: &Path) -> Result<bool> {

@@ -15,6 +15,7 @@ use xseg::{Held, Port, PortNumber, Received, Reserve, Segment, Spin};
 use crate::config::Config;
 use crate::engine::{Engine, Finished, Surroundings};
 use crate::error::Error;
+use crate::process::Identity;
 use crate::ring::{Futex, Region};
 
 /// How long a file blocker sleeps at most, so that what dead clients left is noticed.
@@ -37,9 +38,10 @@ pub fn serve(segment: &Segment, common: &Common, config: &Config, stop: &Stop) -
     let port = port.map_err(|source| Error::Port { port: first, source })?;
     let waker = port.waker();
     // What the page cache does at once, others may do in our stead; what a disk does, only the thread that sleeps on the ring.
-    let has_futex = config.direct;
+    let has_futex = config.passes_cache();
     let node = config.keeps_locks().then(|| peer::node::record(common, segment));
-    let surroundings = Surroundings { has_futex, port: Some(first), node };
+    let key = Some(Identity::key_of_port(segment.name(), first));
+    let surroundings = Surroundings { has_futex, key, node };
     let engine = Engine::with(config, nr_ops, Arc::new(move || waker.wake()), surroundings)?;
     stop.register(port.waker());
     tracing::info!(role = common.role, port = first, directory = %config.archip_dir.display(), "serving");
