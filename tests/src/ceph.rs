@@ -29,8 +29,21 @@ const KEEPER: &str = r#""$@" </dev/null >>"$LOG" 2>&1 & pid=$!; read -r _; kill 
 pub enum Disk {
     /// Memory: quick to start, forgets everything when its OSD stops.
     Memory,
+    /// The same, where no request costs more because of those before it.
+    Pages,
     /// A file: an OSD that stops can start again.
     File,
+}
+
+impl Disk {
+    /// What an OSD is told of it.
+    fn settings(self) -> &'static str {
+        match self {
+            Disk::Memory => "memstore",
+            Disk::Pages => "memstore\nmemstore page set = true",
+            Disk::File => "bluestore",
+        }
+    }
 }
 
 /// Whether a cluster asks who its clients are.
@@ -69,7 +82,7 @@ impl Plan<'_> {
             .replace("ADDRESS", self.address)
             .replace("PORT", &self.port.to_string())
             .replace("TRUST", if self.trust == Trust::Keys { "cephx" } else { "none" })
-            .replace("STORE", if self.disk == Disk::Memory { "memstore" } else { "bluestore" })
+            .replace("STORE", self.disk.settings())
             .replace("REPLICAS", &self.osd_count.to_string())
             .replace("FSID", std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap().trim())
     }

@@ -216,13 +216,24 @@ pub(crate) fn disarm(cells: &impl Cells, port: u32) {
 
 /// Wakes the owner of a port if it sleeps, after the caller set a reason for it to be awake.
 pub(crate) fn ring(cells: &impl Cells, port: u32) {
-    // Pairs with the fence in `arm`.
-    fence(Ordering::SeqCst);
-    let slept =
-        cells.inbox(port).compare_exchange(INBOX_SLEEPING, INBOX_EMPTY, Ordering::AcqRel, Ordering::Relaxed);
-    if slept.is_ok() {
+    if end_sleep(cells, port) {
         cells.wake(port);
     }
+}
+
+/// As [`ring`], for a reason that whoever serves the port deals with.
+pub(crate) fn call(cells: &impl Cells, port: u32) {
+    if end_sleep(cells, port) {
+        cells.rouse(port);
+    }
+}
+
+/// Whether the word said that the owner sleeps; it does not any more.
+fn end_sleep(cells: &impl Cells, port: u32) -> bool {
+    // Pairs with the fence in `arm`.
+    fence(Ordering::SeqCst);
+    let inbox = cells.inbox(port);
+    inbox.compare_exchange(INBOX_SLEEPING, INBOX_EMPTY, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
 /// Asks the owner of a port to look for what a dead pusher left.

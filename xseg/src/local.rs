@@ -6,7 +6,7 @@ use crossbeam::queue::SegQueue;
 
 use crate::{
     geometry::index,
-    inbox::ring,
+    inbox::{call, ring},
     shared::Shared,
     state::{Holder, State},
     sync::{AtomicU32, AtomicU64, Ordering},
@@ -188,6 +188,12 @@ impl Local {
     pub(crate) fn wake(&self) {
         self.pending.fetch_or(WOKEN, Ordering::Release);
         ring(&*self.shared, self.me.port);
+    }
+
+    /// As [`Local::wake`]; where somebody can stand in, that is who calls.
+    pub(crate) fn call(&self) {
+        self.pending.fetch_or(WOKEN, Ordering::Release);
+        call(&*self.shared, self.me.port);
     }
 
     pub(crate) fn drop_accepted(&self, slot: u32, state: State) {

@@ -9,7 +9,7 @@ use crate::{
         ARGUMENT_BYTES, COUNTERS_AT, Counters, PATH_ENTRIES, PortRecord, SLAB_REQUESTS, Slot, TARGET_BYTES,
     },
     geometry::{Geometry, Plan, index, to_usize},
-    inbox::Cells,
+    inbox::{Cells, disarm},
     memory::Mapping,
     process::Census,
     stand_in::StandIns,
@@ -185,6 +185,8 @@ impl Cells for Shared {
 
     fn rouse(&self, port: u32) {
         if !self.stand_ins.serve(port) {
+            // Who stood in may have said anew that the owner sleeps; one that is about to sleep shall not.
+            disarm(self, port);
             self.wake(port);
         }
     }

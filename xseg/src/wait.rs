@@ -47,6 +47,12 @@ impl Waker {
     pub fn wake(&self) {
         self.local.wake();
     }
+
+    /// As [`Waker::wake`], for what anybody can deal with who serves the port: a [`StandIn`](crate::StandIn), in this thread, if
+    /// the owner sleeps.
+    pub fn call(&self) {
+        self.local.call();
+    }
 }
 
 /// Sleeps for a port's owner outside of the port, so that a [`StandIn`](crate::StandIn) may use that meanwhile.

@@ -4,7 +4,7 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use peer::stores::{buffer, decode, encode};
-use peer::{Common, Effects, Event, Peer, Stop, try_run};
+use peer::{Common, Effects, Event, Peer, Stop, try_run_at_desk};
 use protocol::{ErrorKind, Failure};
 use xseg::{Held, PortNumber, Reserve, Segment};
 
@@ -30,13 +30,13 @@ pub fn serve(segment: &Segment, common: &Common, config: &Config, stop: &Stop) -
     }
     config.check(common.nr_ops as usize)?;
     let reserve = Reserve { requests: 0, bytes: 0 };
-    try_run(segment, common, PortNumber(first), reserve, stop, |effects| {
+    try_run_at_desk(segment, common, PortNumber(first), reserve, stop, |effects| {
         let waker = effects.waker();
         let note = Note::new(common.run_dir.join(format!("{}.rados", common.role)));
         let key = format!("{}/{}", common.node, common.role);
         let node = config.keeps_locks().then(|| peer::node::record(common, segment));
         let own = Own { key, note: Some(note), node };
-        let engine = Engine::new(config, own, Arc::new(move || waker.wake()))?;
+        let engine = Engine::new(config, own, Arc::new(move || waker.call()))?;
         tracing::info!(role = common.role, pool = config.pool, namespace = config.namespace, "connected");
         Ok(Server { engine, effects, is_stopping: false })
     })

@@ -9,7 +9,7 @@ fn main() -> std::io::Result<()> {
     if let Err(reason) = Ceph::is_possible() {
         return Err(std::io::Error::other(reason));
     }
-    let ceph = Ceph::start(Disk::Memory, 1);
+    let ceph = Ceph::start(Disk::Pages, 1);
     std::env::args().skip(1).for_each(|pool| ceph.make_pool(&pool));
     println!("{}", ceph.configuration().display());
     std::io::stdout().flush()?;

@@ -45,9 +45,13 @@ pub trait Clerk: Send {
 /// Pieces of work that a stand-in does before it leaves the rest to the peer's own thread: others may ask all the time.
 const PIECES_MAX: u32 = 4;
 
+/// Why the seat is there.
+const SITS: &str = "only the peer's own thread takes it away, when it finishes";
+
 /// Where a peer is served.
 pub struct Desk<C> {
-    seat: Mutex<Seat<C>>,
+    /// Nobody is at the desk any more once this is empty.
+    seat: Mutex<Option<Seat<C>>>,
     /// Somebody stood in since the peer's own thread looked last: then it is not worth its while to wait for requests.
     is_helped: AtomicBool,
     stop: Stop,
@@ -62,7 +66,7 @@ struct Seat<C> {
 impl<C: Clerk + 'static> Desk<C> {
     /// Opens the desk of a port; threads of this process may stand in from now on.
     pub fn open(segment: &Segment, port: PortNumber, clerk: C, stop: &Stop) -> Arc<Desk<C>> {
-        let seat = Mutex::new(Seat { clerk, due_ns: None });
+        let seat = Mutex::new(Some(Seat { clerk, due_ns: None }));
         let desk = Arc::new(Desk { seat, is_helped: AtomicBool::new(false), stop: stop.clone() });
         let stand_in: Weak<Desk<C>> = Arc::downgrade(&desk);
         segment.set_stand_in(port, stand_in);
@@ -72,27 +76,30 @@ impl<C: Clerk + 'static> Desk<C> {
     /// What the peer's own thread does until it shall stop; then `finish`, undisturbed.
     pub fn serve(&self, sleeper: &mut Sleeper, finish: impl FnOnce(&mut C)) {
         while !self.stop.is_set() {
-            let is_busy = self.sit().work();
+            let is_busy = self.sit(Seat::work);
             let is_helped = self.is_helped.swap(false, Ordering::Relaxed);
             if !is_busy && (is_helped || !sleeper.spin()) {
                 self.sleep(sleeper);
             }
         }
-        finish(&mut self.sit().clerk);
+        // It also ends in this thread: another one may be just what its end waits for.
+        let seat = self.lock().take();
+        let mut seat = seat.expect(SITS);
+        finish(&mut seat.clerk);
     }
 
     fn sleep(&self, sleeper: &Sleeper) {
-        let mut seat = self.sit();
-        if seat.clerk.leave() {
-            seat.due_ns = seat.clerk.due_ns();
-            let until = seat.clerk.sleeps_until();
-            drop(seat);
+        if let Some(until) = self.sit(Seat::leave) {
             sleeper.sleep(until);
-            self.sit().clerk.slept();
+            self.sit(|seat| seat.clerk.slept());
         }
     }
 
-    fn sit(&self) -> MutexGuard<'_, Seat<C>> {
+    fn sit<R>(&self, work: impl FnOnce(&mut Seat<C>) -> R) -> R {
+        work(self.lock().as_mut().expect(SITS))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Seat<C>>> {
         self.seat.lock().expect("who panicked over a peer's state leaves nothing to go on with")
     }
 }
@@ -100,6 +107,7 @@ impl<C: Clerk + 'static> Desk<C> {
 impl<C: Clerk> StandIn for Desk<C> {
     fn stand_in(&self) -> bool {
         let Ok(mut seat) = self.seat.try_lock() else { return false };
+        let Some(seat) = seat.as_mut() else { return false };
         self.is_helped.store(true, Ordering::Relaxed);
         for _ in 0..PIECES_MAX {
             if !seat.clerk.work() && seat.clerk.leave() {
@@ -117,6 +125,15 @@ impl<C: Clerk> Seat<C> {
         let is_busy = self.clerk.work();
         self.clerk.work_alone();
         is_busy
+    }
+
+    /// Says in the inbox that nobody is here; until when the peer's own thread may sleep. None if there is something to do.
+    fn leave(&mut self) -> Option<Instant> {
+        if !self.clerk.leave() {
+            return None;
+        }
+        self.due_ns = self.clerk.due_ns();
+        Some(self.clerk.sleeps_until())
     }
 
     /// Whether the peer's own thread would come too late.

@@ -127,8 +127,23 @@ pub fn run_at_desk<P: Peer + Send + 'static>(
     stop: &Stop,
     build: impl FnOnce(Effects) -> P,
 ) -> Result<(), Error> {
+    try_run_at_desk(segment, common, number, reserve, stop, |effects| Ok(build(effects)))
+}
+
+/// As [`run_at_desk`], for a peer that may turn out not to be possible once it has its port.
+///
+/// # Errors
+/// If the port cannot be bound, or what `build` says.
+pub fn try_run_at_desk<P: Peer + Send + 'static, E: From<Error>>(
+    segment: &Segment,
+    common: &Common,
+    number: PortNumber,
+    reserve: Reserve,
+    stop: &Stop,
+    build: impl FnOnce(Effects) -> Result<P, E>,
+) -> Result<(), E> {
     let clock = Box::new(SystemClock::default());
-    let stepper = Stepper::new(segment, common, number, reserve, clock, build)?;
+    let stepper = Stepper::try_new(segment, common, number, reserve, clock, build)?;
     let mut sleeper = stepper.effects.sleeper();
     stop.register(stepper.effects.waker());
     tracing::info!(role = common.role, port = number.0, "serving");
@@ -150,35 +165,12 @@ pub fn run_with_clock<P: Peer>(
     clock: Box<dyn Clock>,
     build: impl FnOnce(Effects) -> P,
 ) -> Result<(), Error> {
-    let stepper = Stepper::new(segment, common, number, reserve, clock, build)?;
-    serve(stepper, common, stop);
-    Ok(())
-}
-
-/// As [`run`], for a peer that may turn out not to be possible once it has its port.
-///
-/// # Errors
-/// If the port cannot be bound, or what `build` says.
-pub fn try_run<P: Peer, E: From<Error>>(
-    segment: &Segment,
-    common: &Common,
-    number: PortNumber,
-    reserve: Reserve,
-    stop: &Stop,
-    build: impl FnOnce(Effects) -> Result<P, E>,
-) -> Result<(), E> {
-    let clock = Box::new(SystemClock::default());
-    let stepper = Stepper::try_new(segment, common, number, reserve, clock, build)?;
-    serve(stepper, common, stop);
-    Ok(())
-}
-
-fn serve<P: Peer>(mut stepper: Stepper<P>, common: &Common, stop: &Stop) {
-    let port = stepper.effects.port().0;
+    let mut stepper = Stepper::new(segment, common, number, reserve, clock, build)?;
     stop.register(stepper.effects.waker());
-    tracing::info!(role = common.role, port, "serving");
+    tracing::info!(role = common.role, port = number.0, "serving");
     stepper.serve(stop);
-    tracing::info!(role = common.role, port, "stopped");
+    tracing::info!(role = common.role, port = number.0, "stopped");
+    Ok(())
 }
 
 /// A peer and what drives it, a step at a time: [`run`] does nothing else, and a simulation decides when.

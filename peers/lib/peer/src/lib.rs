@@ -28,5 +28,5 @@ pub use clock::{Clock, SystemClock};
 pub use common::Common;
 pub use desk::{Clerk, Desk};
 pub use effects::Effects;
-pub use event_loop::{Error, Event, Peer, Stepper, run, run_at_desk, run_with_clock, try_run};
+pub use event_loop::{Error, Event, Peer, Stepper, run, run_at_desk, run_with_clock, try_run_at_desk};
 pub use stop::Stop;
