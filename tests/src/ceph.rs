@@ -394,7 +394,7 @@ osd class load list = *
 osd class default list = *
 bluestore block size = 10737418240
 bluestore block create = true
-memstore device bytes = 4294967296
+memstore device bytes = 8589934592
 osd fast shutdown = true
 mgr stats period = 1
 ";

@@ -67,8 +67,10 @@ pub(crate) fn run_rados(effort: Effort, is_written: bool) -> Result<()> {
     let programs = build()?;
     let folder = Folder::new()?;
     let mut board = goals::Board::default();
-    rados::measure(&mut board, &programs, &folder.0, effort)?;
-    goals::show(&board, effort, is_written.then_some("--rados"))
+    let measured = rados::measure(&mut board, &programs, &folder.0, effort);
+    // What was measured before something failed is worth knowing.
+    goals::show(&board, effort, is_written.then_some("--rados"))?;
+    measured
 }
 
 fn build() -> Result<PathBuf> {

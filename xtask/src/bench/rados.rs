@@ -50,7 +50,7 @@ impl Cluster {
     fn start() -> Result<Self> {
         let mut command = cargo();
         command.args(["run", "--quiet", "--locked", "--package", "tests", "--bin", "ceph-cluster", "--"]);
-        command.args(["blocks", "maps", "raw", "rbd"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(["blocks", "maps", "rbd"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("cannot start a Ceph cluster")?;
         let mut line = String::new();
         if let Some(told) = child.stdout.take() {
@@ -74,7 +74,7 @@ impl Cluster {
     /// Writes new objects of 4 MiB in steps of the load's size, and keeps them for reads of this size if `kept`; or reads such
     /// steps at random.
     fn rados_bench(&self, load: Load, seconds: u32, kept: Option<u32>) -> Result<Figure> {
-        let run = |words: &[&str]| output(self.command("rados").args(["-p", "raw"]).args(words));
+        let run = |words: &[&str]| output(self.command("rados").args(["-p", "blocks"]).args(words));
         let (seconds, depth) = (seconds.to_string(), load.depth.to_string());
         let (bytes, object) = (load.block_bytes.to_string(), OBJECT_BYTES.to_string());
         let for_reads = format!("kept-{}", kept.unwrap_or(load.block_bytes));
@@ -131,7 +131,7 @@ fn in_rados(text: &str, conf: &Path) -> String {
     lines.map(|line| line + "\n").collect()
 }
 
-/// Reads and writes of objects of 4 MiB, ours at random places.
+/// Reads and writes of objects of 4 MiB in one pool: reads at random places.
 fn stores(board: &mut Board, cluster: &Cluster, stack: &Stack, effort: Effort) -> Result<()> {
     board.section("Store in RADOS, from inside the segment; one OSD in memory, objects of 4 MiB");
     stack.fill(STORE)?;
@@ -139,6 +139,9 @@ fn stores(board: &mut Board, cluster: &Cluster, stack: &Stack, effort: Effort) -
         cluster.rados_bench(load(true, bytes, 32), FILL_SECONDS, Some(bytes))?;
     }
     for load in LOADS {
+        // As it writes itself.
+        let pattern = if load.is_write { Pattern::Sequential } else { Pattern::Random };
+        let load = Load { pattern, ..load };
         board.compare(
             (&load.name(), "rados bench"),
             WANTED,
