@@ -59,6 +59,10 @@ const NEEDS: &[Need] = &[
         "a virtual machine on volumes, under Ganeti",
         TEST,
     ),
+    need(Sign::Command("busybox"), "busybox-static", "a virtual machine's first file system", TEST),
+    need(Sign::Command("cpio"), "cpio", "packs it", TEST),
+    need(Sign::Command("modprobe"), "kmod", "finds a kernel's modules", TEST),
+    need(Sign::Command("xz"), "xz-utils", "unpacks a kernel's modules", TEST),
     need(Sign::Command("zstd"), "zstd", "unpacks a store of the original", TEST),
     need(Sign::File("/usr/bin/python3"), "python3-minimal", "scripted NBD clients", TEST),
     need(Sign::Python("nbd"), "python3-libnbd", "scripted NBD clients", TEST),
@@ -82,6 +86,8 @@ const NEEDS: &[Need] = &[
     ),
 ];
 
+/// The package that names the newest of Debian's kernels for a virtual machine.
+const KERNEL: &str = "linux-image-6.12-amd64";
 /// The release of fsx that is used: its configuration is written for this one.
 const FSX_VERSION: &str = "0.3.2";
 
@@ -121,6 +127,9 @@ pub(crate) fn prepare(task: Task) {
     if task == Task::Test && !has_ganeti() {
         fetch_ganeti();
     }
+    if task == Task::Test && !has_machine() {
+        fetch_machine();
+    }
 }
 
 /// Whether Ganeti's packages were fetched.
@@ -136,6 +145,37 @@ fn fetch_ganeti() {
     if !has_ganeti() {
         println!("  still missing: Ganeti; what needs it is skipped");
     }
+}
+
+/// Whether there are a kernel and NFS for a virtual machine.
+fn has_machine() -> bool {
+    let modules = target("kernel").join("lib/modules");
+    target("nfs").is_dir()
+        && names(&modules).iter().any(|name| modules.join(name).join("modules.dep").is_file())
+}
+
+/// They are not installed here: the machine's own kernel would be another, and NFS would run services.
+fn fetch_machine() {
+    println!("Fetching a kernel and NFS's packages (100 MB, some seconds, once; they are not installed)");
+    let kernel = target("kernel");
+    apt::fetch("nfs-kernel-server", &target("nfs"));
+    apt::fetch(KERNEL, &kernel);
+    let is_image = |name: &&String| name.starts_with("linux-image-") && !name.starts_with(KERNEL);
+    if let Some(image) = names(&kernel).iter().find(is_image) {
+        succeeds(program("dpkg-deb").arg("--extract").args([kernel.join(image), kernel.clone()]));
+    }
+    for release in names(&kernel.join("lib/modules")) {
+        succeeds(program("depmod").arg("--basedir").arg(&kernel).arg(release));
+    }
+    if !has_machine() {
+        println!("  still missing: a kernel and NFS; what needs them is skipped");
+    }
+}
+
+/// What is in a folder, if it is there.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 /// The file system exerciser is no package of Debian's; cargo builds it.

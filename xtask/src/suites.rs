@@ -27,7 +27,7 @@ const LIMIT: Duration = Duration::from_secs(30 * 60);
 /// Test programs that are slow as a whole: real file systems, Ganeti and other people's programs, disks that fail, processes that
 /// die, hosts that share a directory.
 const SLOW_PROGRAMS: &[&str] =
-    &["real", "crash", "deaths", "ganeti", "shared", CLUSTERS[0], CLUSTERS[1], KILLS];
+    &["real", "crash", "deaths", "ganeti", "shared", "nfs", CLUSTERS[0], CLUSTERS[1], KILLS];
 /// Those that start Ceph clusters: for one host, and for several.
 const CLUSTERS: [&str; 2] = ["cluster", "hosts"];
 /// The one that kills processes: at every step when the segment is built to name its steps.
