@@ -37,6 +37,11 @@ impl Pending {
     }
 
     /// The request that belongs to a completion; none if the number was never given out.
+    pub(crate) fn get(&self, token: u64) -> Option<Request> {
+        *self.requests.get(usize::try_from(token).ok()?)?
+    }
+
+    /// Forgets a request. It must hold no buffer any more: who finds nothing pending expects all of them to be free.
     pub(crate) fn remove(&mut self, token: u64) -> Option<Request> {
         let index = usize::try_from(token).ok()?;
         let request = self.requests.get_mut(index)?.take()?;
@@ -69,8 +74,9 @@ mod tests {
     fn a_request_is_found_once_by_its_number() {
         let mut pending = Pending::default();
         let (first, second) = (pending.insert(request(7)), pending.insert(request(8)));
+        assert_eq!(pending.get(first).unwrap().cookie, 7);
         assert_eq!(pending.remove(first).unwrap().cookie, 7);
-        assert_eq!(pending.remove(first), None);
+        assert_eq!((pending.get(first), pending.remove(first)), (None, None));
         assert_eq!(pending.remove(u64::MAX), None);
         assert!(!pending.is_empty());
         assert_eq!(pending.remove(second).unwrap().cookie, 8);

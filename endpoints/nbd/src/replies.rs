@@ -127,7 +127,7 @@ impl Replier {
 
     fn reply(&mut self, shared: &Shared, completion: Completion) {
         let Completion { token, result, held } = completion;
-        let request = lock(&shared.pending).remove(token);
+        let request = lock(&shared.pending).get(token);
         if let Some(request) = request {
             let outcome = result.and_then(|()| match request.command {
                 Command::Read => self.data(shared, &request, &held),
@@ -144,6 +144,7 @@ impl Replier {
             }
         }
         self.completions.done(held);
+        lock(&shared.pending).remove(token);
     }
 
     /// Adds or sends what was read.

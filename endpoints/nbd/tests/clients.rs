@@ -4,7 +4,7 @@
 
 mod stage;
 
-use std::{fs, process::Command};
+use std::{fs, process::Command, time::Duration};
 
 use stage::{Stage, Volume, pattern, run, tool};
 
@@ -138,7 +138,7 @@ fn fio_is_served_while_storage_is_slow() {
     let Some(mut fio) = tool("fio") else { return };
     let stage = Stage::new();
     let uri = stage.attach("disk", MIB);
-    stage.volumes.with("disk", |disk| disk.delay = std::time::Duration::from_millis(1));
+    stage.volumes.with("disk", |disk| disk.delay = Duration::from_millis(1));
     let job = fio_job(&mut fio, &uri);
     run(job
         .args(["--rw=randrw", "--bs=4k", "--verify=crc32c", "--io_size=1m"])
@@ -228,6 +228,25 @@ still-there ok
 one-extent 1 True
 ";
     assert_eq!(told, wanted);
+}
+
+const LARGE_THEN_SMALL: &str = r#"
+import nbd, sys
+h = nbd.NBD()
+h.connect_uri(sys.argv[1])
+for _ in range(60):
+    h.pread(32 << 20, 0)
+    h.pread(1, 0)
+"#;
+
+#[test]
+fn whoever_asks_while_the_last_buffer_is_just_given_back_has_it() {
+    let Some(mut python) = python_with_libnbd() else { return };
+    let stage = Stage::new();
+    let uri = stage.attach("disk", 64 * MIB);
+    // So slow that the relief answers, while the session hears the client's next request.
+    stage.volumes.with("disk", |volume| volume.delay = Duration::from_millis(1));
+    run(python.args(["-c", LARGE_THEN_SMALL, &uri]));
 }
 
 const PLAIN: &str = r#"
