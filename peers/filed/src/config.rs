@@ -94,6 +94,8 @@ const NR_THREADS_MAX: usize = 1024;
 const NR_OPS_MAX: usize = 4096;
 /// Longer than this a scrub would wait for ever.
 const SETTLE_S_MAX: usize = 365 * 24 * 3600;
+/// Files that are made before the objects that they will be.
+pub(crate) const PREMADE: usize = 64;
 /// Files open beside the cache and the running requests: directories, log, segment, ring.
 const OTHER_FILES: u64 = 64;
 /// Files one running request may open beside a cached one: source, target, lock record, directory.
@@ -159,7 +161,7 @@ impl Config {
 
     fn raise_file_limit(&self, nr_ops: usize) -> Result<(), Error> {
         let limits = getrlimit(Resource::Nofile);
-        let needed = self.fdcache as u64 + FILES_PER_OP * nr_ops as u64 + OTHER_FILES;
+        let needed = self.fdcache as u64 + FILES_PER_OP * nr_ops as u64 + PREMADE as u64 + OTHER_FILES;
         let hard = limits.maximum.unwrap_or(u64::MAX);
         let too_few = Error::TooFewFiles { fdcache: self.fdcache, needed, limit: hard };
         if needed > hard {

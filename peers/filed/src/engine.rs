@@ -1,7 +1,8 @@
 //! The store itself: takes operations, runs them side by side, says which are finished. One thread's, never blocks it.
 
+mod transfers;
+
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,18 +13,18 @@ use store::{ErrorKind, NodeRecord, StoreError, StoreOperation, StoreReply, Store
 use crate::config::Config;
 use crate::entries::{Access, Entries};
 use crate::error::Error;
-use crate::fault::{Fault, Result, is_hard, is_refusal};
+use crate::fault::{Fault, Result};
 use crate::handle::{Handle, Purpose};
 use crate::inline::Inline;
 use crate::notifier::{Notifier, ring_as_configured};
-use crate::objects::{Objects, is_aligned};
+use crate::objects::Objects;
 use crate::operation::{Operation, Way, access_of, way_of};
 use crate::pool::{Hands, Job, Outcome, Pool, Wake, Work};
+use crate::premade::Premade;
 use crate::prepare::prepare;
-use crate::ring::{Direction, Futex, Region, Ring, Transfer, must_go_on};
+use crate::ring::{Futex, Region, Ring, must_go_on};
 use crate::status::Status;
 use crate::syncs::Syncs;
-use crate::verified;
 use crate::waiting::Waiting;
 use peer::slots::Slots;
 
@@ -34,6 +35,7 @@ pub struct Engine<T> {
     _notifier: Option<Notifier>,
     waiting: Waiting,
     pool: Pool,
+    premade: Premade,
     operations: Slots<Operation<T>>,
     /// Operations that wait for a lock; bounded by those who ask.
     waiting_count: usize,
@@ -66,9 +68,6 @@ pub struct Finished<T> {
     /// How it ended.
     pub result: std::result::Result<StoreReply, StoreError>,
 }
-
-/// How often a transfer that moved nothing is tried again before a thread does it.
-const RETRIES_MAX: u32 = 8;
 
 impl<T> Engine<T> {
     /// A store as the configuration says, for at most `nr_ops` operations at a time. `wake` is called from other threads
@@ -108,6 +107,7 @@ impl<T> Engine<T> {
             _notifier: notifier,
             waiting: Waiting::start(hands.clone(), config.shared)?,
             pool: Pool::start(config.nr_threads, &hands)?,
+            premade: Premade::start(&hands.objects)?,
         })
     }
 
@@ -256,9 +256,13 @@ impl<T> Engine<T> {
             return self.run_on_open(slot);
         }
         self.entries.forget(entry);
-        if self.entries.begin_opening(entry, slot) {
-            let work = Work::Open(self.operations[slot].request.object.clone(), purpose);
-            self.pool.run(Job { slot, work });
+        if !self.entries.begin_opening(entry, slot) {
+            return;
+        }
+        let name = &self.operations[slot].request.object;
+        match self.premade.give(name, purpose) {
+            Some(open) => self.opened(slot, Ok(Arc::new(open))),
+            None => self.pool.run(Job { slot, work: Work::Open(name.clone(), purpose) }),
         }
     }
 
@@ -330,88 +334,6 @@ impl<T> Engine<T> {
         });
     }
 
-    /// Moves what is left to move: by the ring if it can, else by a thread.
-    fn transfer(&mut self, slot: u32) {
-        let operation = &self.operations[slot];
-        let (Some(open), Some((offset, direction))) = (&operation.open, operation.transfer()) else { return };
-        let region = open.piece(operation.region.skip(operation.done), direction);
-        let Some(ring) = &mut self.ring else { return self.hand_over(slot) };
-        let is_writable = direction == Direction::Read || open.require_writable().is_ok();
-        if region.is_empty() || !is_writable || !open.takes(is_aligned(offset, region)) {
-            return self.hand_over(slot);
-        }
-        let transfer = Transfer { token: slot, file: open.file(), offset, region, direction };
-        if let Err(error) = ring.push(transfer) {
-            self.finish(slot, Err(error.into()));
-        }
-    }
-
-    /// Has a thread do the rest.
-    fn hand_over(&mut self, slot: u32) {
-        let operation = &self.operations[slot];
-        let Some(open) = operation.open.clone() else { return };
-        // What is verified is verified whole.
-        let done = if open.sums().is_some() { 0 } else { operation.done };
-        let work = Work::OnOpen(operation.request.clone(), open, operation.region, done);
-        self.pool.run(Job { slot, work });
-    }
-
-    fn transferred(&mut self, slot: u32, result: io::Result<usize>) {
-        let operation = &mut self.operations[slot];
-        let Some((_, direction)) = operation.transfer() else { return };
-        match result {
-            Ok(0) if direction == Direction::Read => {
-                operation.region.skip(operation.done).fill_zero();
-                self.moved(slot, direction);
-            }
-            Ok(count) if count > 0 => {
-                operation.done += count;
-                if operation.done < operation.region.len() {
-                    self.transfer(slot)
-                } else {
-                    self.moved(slot, direction)
-                }
-            }
-            Err(error) if is_hard(&error) => {
-                // A part of a write may be there, and must not count as durable by the next sync.
-                let may_be_lost = direction == Direction::Write { is_durable: true } && !is_refusal(&error);
-                for open in operation.open.iter() {
-                    open.mark_dirty();
-                    if may_be_lost {
-                        open.lose(&self.objects.root);
-                    }
-                }
-                self.finish(slot, Err(error.into()));
-            }
-            // Nothing was moved; the thread that gets it in the end says what is wrong.
-            Ok(_) | Err(_) => {
-                operation.retries += 1;
-                if operation.retries < RETRIES_MAX { self.transfer(slot) } else { self.hand_over(slot) }
-            }
-        }
-    }
-
-    /// All bytes of a read or write are where they belong.
-    fn moved(&mut self, slot: u32, direction: Direction) {
-        let Some(open) = &self.operations[slot].open else { return };
-        match direction {
-            Direction::Read => {
-                let (offset, region) = (self.operations[slot].offset(), self.operations[slot].region);
-                if open.sums().is_some_and(|sums| !verified::agrees(sums, offset, region)) {
-                    // A thread reads it once more, and tells damage from what only seems so.
-                    return self.hand_over(slot);
-                }
-            }
-            Direction::Write { is_durable: false } => open.mark_dirty(),
-            Direction::Write { is_durable: true } if open.is_name_durable() => {}
-            Direction::Write { is_durable: true } => {
-                let work = Work::SyncName(open.clone());
-                return self.pool.run(Job { slot, work });
-            }
-        }
-        self.finish(slot, Ok(StoreReply::Done));
-    }
-
     fn reap(&mut self) {
         if let Some(mut ring) = self.ring.take() {
             let mut transferred = Vec::new();
@@ -429,7 +351,10 @@ impl<T> Engine<T> {
 
     fn job_ended(&mut self, slot: u32, outcome: Outcome) {
         match outcome {
-            Outcome::Opened(result) => self.opened(slot, result),
+            Outcome::Opened(result) => {
+                result.iter().for_each(|open| self.premade.see(open));
+                self.opened(slot, result);
+            }
             Outcome::Claimed(result) => self.claimed(slot, result),
             Outcome::GivenUp => {
                 let fault = self.operations[slot].failed.take();

@@ -112,6 +112,15 @@ impl Opening {
         Ok(open)
     }
 
+    /// A file for an object that may come, claimed by who may write it.
+    pub(crate) fn make(self, root: &Root, directory: &Path) -> Result<Handle> {
+        let file = root.unnamed(directory, self.flags())?;
+        let mut open = self.handle(root, file, <(PathBuf, PathBuf)>::default(), true)?;
+        open.lock()?;
+        (open.is_claimed, open.is_new) = (AtomicBool::new(true), AtomicBool::new(true));
+        Ok(open)
+    }
+
     /// Where the object is, if it exists.
     pub(crate) fn locate(self, root: &Root, name: &ObjectName) -> Result<Option<PathBuf>> {
         for path in self.places(name) {
@@ -208,6 +217,17 @@ pub(crate) fn stored_sums(root: &Root, path: &Path, file: &OwnedFd) -> Result<Op
 }
 
 impl Handle {
+    /// Makes a file that has no name yet the object of this name; false if there may be one, or something is left of one.
+    pub(crate) fn become_object(&mut self, root: &Root, name: &ObjectName) -> bool {
+        let (path, sums_path) = (object_path(name), sums_path(name));
+        let is_nothing_left = matches!(root.stat(&sums_path), Ok(None));
+        let is_ours = is_nothing_left && root.give_name(&self.file, &path).is_ok();
+        if is_ours {
+            (self.path, self.sums_path) = (path, sums_path);
+        }
+        is_ours
+    }
+
     pub(crate) fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
@@ -301,9 +321,7 @@ impl Handle {
         if self.is_claimed() {
             return Ok(());
         }
-        if self.has_locks {
-            lock_for_writing(self.file())?;
-        }
+        self.lock()?;
         if self.stat()?.st_nlink == 0 {
             return Err(ErrorKind::NotFound.into());
         }
@@ -312,6 +330,13 @@ impl Handle {
             root.unlink(&self.sums_path)?;
         }
         self.is_claimed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn lock(&self) -> Result<()> {
+        if self.has_locks {
+            lock_for_writing(self.file())?;
+        }
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::backoff::Backoff;
 use crate::handle::Handle;
 use crate::operation::Operation;
 use crate::ring::Direction;
@@ -11,10 +12,8 @@ use crate::ring::Direction;
 pub(crate) struct Inline {
     is_reading: bool,
     is_writing: bool,
-    /// Slow writes since the last quick one.
-    slow: u32,
-    /// Writes to let pass before the next try.
-    pause: u32,
+    /// Slow writes let others pass by.
+    writes: Backoff,
 }
 
 /// Longest read that is tried, in bytes; copying more would hold up others.
@@ -23,13 +22,11 @@ const READ_MAX: usize = 128 << 10;
 const WRITE_MAX: usize = 1 << 20;
 /// A piece of a write that takes longer was held up by the disk, as when too much is dirty, or by who took the processor.
 const SLOW_WRITE: Duration = Duration::from_micros(500);
-/// Slow writes double the writes that go another way after them, up to two to this power.
-const MAX_BACKOFF: u32 = 7;
 
 impl Inline {
     /// Direct transfers always wait for the disk, so there is nothing to try.
     pub(crate) fn new(passes_cache: bool) -> Self {
-        Self { is_reading: !passes_cache, is_writing: !passes_cache, slow: 0, pause: 0 }
+        Self { is_reading: !passes_cache, is_writing: !passes_cache, writes: Backoff::default() }
     }
 
     /// Moves what can be moved at once; whether that was all.
@@ -51,9 +48,7 @@ impl Inline {
     }
 
     fn may_write(&mut self, len: usize) -> bool {
-        let is_paused = self.pause > 0;
-        self.pause = self.pause.saturating_sub(1);
-        self.is_writing && !is_paused && (1..=WRITE_MAX).contains(&len)
+        self.writes.may_try() && self.is_writing && (1..=WRITE_MAX).contains(&len)
     }
 
     /// Never waits: what the cache does not have is left.
@@ -102,8 +97,7 @@ impl Inline {
 
     fn was_slow(&mut self, time: Duration) -> bool {
         let is_slow = time > SLOW_WRITE;
-        self.slow = if is_slow { (self.slow + 1).min(MAX_BACKOFF) } else { 0 };
-        self.pause = (1 << self.slow) - 1;
+        self.writes.note(!is_slow);
         is_slow
     }
 }
@@ -111,18 +105,6 @@ impl Inline {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn slow_writes_in_a_row_double_the_pause_and_a_quick_one_ends_it() {
-        let mut inline = Inline::new(false);
-        let mut pause_after = |time| {
-            inline.was_slow(time);
-            inline.pause
-        };
-        let slow = SLOW_WRITE + Duration::from_nanos(1);
-        assert_eq!([slow, slow, slow, SLOW_WRITE, slow].map(&mut pause_after), [1, 3, 7, 0, 1]);
-        assert_eq!((0..100).map(|_| pause_after(slow)).last(), Some((1 << MAX_BACKOFF) - 1));
-    }
 
     #[test]
     fn writes_pass_by_while_one_was_slow() {

@@ -16,6 +16,7 @@
 //! through io_uring, all else that blocks through a pool of threads. Never answers before what it says is true, and never
 //! touches a file outside of its directories.
 
+mod backoff;
 mod config;
 mod copy;
 mod engine;
@@ -38,6 +39,7 @@ mod notifier;
 mod objects;
 mod operation;
 mod pool;
+mod premade;
 mod prepare;
 mod process;
 mod record;

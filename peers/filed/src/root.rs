@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, StatxFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 
 use crate::fault::{Fault, Result, if_found};
@@ -191,6 +191,23 @@ impl Root {
         let path = Path::new(TEMP_DIRECTORY).join(format!("{}-{serial}", self.identity));
         let file = self.create_file(&path, OFlags::RDWR | OFlags::EXCL)?;
         Ok(Temp { root: self, file, path, is_renamed: false })
+    }
+
+    /// A new file without a name, open for reading and writing; gone when it is closed before it was given one.
+    pub(crate) fn unnamed(&self, directory: &Path, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
+        self.open_file(directory, flags | OFlags::TMPFILE | OFlags::RDWR)
+    }
+
+    /// Gives such a file a name that nothing has.
+    pub(crate) fn give_name(&self, file: &OwnedFd, path: &Path) -> std::result::Result<(), Errno> {
+        match rustix::fs::linkat(file, "", &self.directory, path, AtFlags::EMPTY_PATH) {
+            // To whom the kernel does not allow that, it allows this.
+            Err(Errno::NOENT) => {
+                let proc = format!("/proc/self/fd/{}", file.as_raw_fd());
+                rustix::fs::linkat(CWD, proc, &self.directory, path, AtFlags::SYMLINK_FOLLOW)
+            }
+            result => result,
+        }
     }
 
     pub(crate) fn sync_file(&self, file: &OwnedFd) -> Result<()> {
