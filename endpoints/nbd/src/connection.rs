@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How long connections that have ended may take to be over: longer than their sessions wait for the stack.
-const ENDED_PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const ENDED_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What every connection needs.
 pub(crate) struct Service {

@@ -7,12 +7,12 @@ use peer::Common;
 use protocol::{Attached, ErrorKind, Failure, VolumeKind};
 
 use crate::{
-    connection::Service,
+    connection::{ENDED_PATIENCE, Service},
     exports::Export,
     listener::{KeptSockets, LEAVE_PATIENCE, Listener},
 };
 
-/// How long a detach waits for clients that have hung up and whose sessions are about to notice.
+/// How long a detach waits for clients that are just leaving.
 const LAST_USER_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a detach waits for the stack to write back and close.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
@@ -94,9 +94,11 @@ impl Endpoint for Nbd {
 
     fn detach(&mut self, volume: &str, is_forced: bool) -> Result<(), Failure> {
         let export = self.service.exports.get(volume).ok_or_else(|| unknown(volume))?;
-        let users = &export.users;
-        let left =
-            if is_forced { users.close(LEAVE_PATIENCE) } else { users.close_if_empty(LAST_USER_PATIENCE) };
+        let left = if is_forced {
+            export.users.close(LEAVE_PATIENCE)
+        } else {
+            export.users.close_if_empty(ENDED_PATIENCE, LAST_USER_PATIENCE)
+        };
         let closed =
             left.map_err(|count| in_use(volume, count)).and_then(|()| self.close(&export, CLOSE_PATIENCE));
         match closed {

@@ -58,9 +58,10 @@ impl Guests {
         self.0.is_closing.load(Ordering::Relaxed)
     }
 
-    /// Lets nobody in any more, provided that nobody is in, after at most `patience` for those who are just leaving. Else:
-    /// how many are in.
-    pub(crate) fn close_if_empty(&self, patience: Duration) -> Result<(), usize> {
+    /// Lets nobody in any more, provided that nobody is in, after at most `ended` for those whose clients have hung up, and
+    /// then at most `patience` for those that are just leaving. Else: how many are in.
+    pub(crate) fn close_if_empty(&self, ended: Duration, patience: Duration) -> Result<(), usize> {
+        self.await_leaving(ended)?;
         let mut inside = self.wait_until_empty(lock(&self.0.inside), Instant::now() + patience);
         match inside.sockets.len() {
             0 => {
@@ -156,9 +157,9 @@ mod tests {
         let guests = Guests::default();
         let (_theirs, ours) = socket();
         let guest = guests.enter(&ours, 9).unwrap();
-        assert_eq!(guests.close_if_empty(Duration::ZERO), Err(1));
+        assert_eq!(guests.close_if_empty(Duration::ZERO, Duration::ZERO), Err(1));
         drop(guest);
-        assert_eq!(guests.close_if_empty(Duration::ZERO), Ok(()));
+        assert_eq!(guests.close_if_empty(Duration::ZERO, Duration::ZERO), Ok(()));
         assert!(guests.enter(&ours, 9).is_none());
         guests.reopen();
         assert!(guests.enter(&ours, 9).is_some());
@@ -174,6 +175,18 @@ mod tests {
         assert_eq!(guests.await_leaving(Duration::ZERO), Err(1));
         let session = thread::spawn(move || drop(guest));
         assert_eq!(guests.await_leaving(Duration::from_secs(60)), Ok(()));
+        session.join().unwrap();
+    }
+
+    #[test]
+    fn closing_an_empty_house_waits_for_those_who_have_hung_up() {
+        let guests = Guests::default();
+        let (theirs, ours) = socket();
+        let guest = guests.enter(&ours, 9).unwrap();
+        drop(theirs);
+        assert_eq!(guests.close_if_empty(Duration::ZERO, Duration::ZERO), Err(1));
+        let session = thread::spawn(move || drop(guest));
+        assert_eq!(guests.close_if_empty(Duration::from_secs(60), Duration::ZERO), Ok(()));
         session.join().unwrap();
     }
 

@@ -278,11 +278,13 @@ impl Session {
     /// A request of the segment with a buffer; waits while all of them are under way.
     fn buffer(&mut self, bytes: u64) -> Result<Held, Error> {
         loop {
+            // Looked at first: the relief may give the last buffer back at any time.
+            let is_idle = lock(&self.shared.pending).is_empty();
             if let Some(held) = self.sender.try_buffer(bytes)? {
                 return Ok(held);
             }
             self.send_early();
-            if lock(&self.shared.pending).is_empty() {
+            if is_idle {
                 let message = format!("no buffer of {bytes} bytes is free in the segment");
                 return Err(Failure::new(ErrorKind::Unavailable, message).into());
             }
