@@ -266,7 +266,7 @@ mod tests {
             is_direct: false,
             has_legacy: false,
             is_shared: false,
-            has_locks: true,
+            is_on_nfs: false,
             claim: None,
             verifies: false,
         };

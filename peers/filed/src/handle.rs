@@ -31,7 +31,7 @@ pub(crate) struct Handle {
     inode: u64,
     is_writable: bool,
     is_direct: bool,
-    has_locks: bool,
+    is_on_nfs: bool,
     /// Whether bytes may be there that are not durable.
     is_dirty: AtomicBool,
     is_name_durable: AtomicBool,
@@ -56,8 +56,9 @@ pub(crate) struct Opening {
     pub(crate) has_legacy: bool,
     /// Whether a kept file is compared with its name before each use.
     pub(crate) is_shared: bool,
-    /// Whether open objects have locks. A server that starts again may forget them, and then refuses all that is done to the file.
-    pub(crate) has_locks: bool,
+    /// Whether objects are on NFS and others change them, too. They pass by the page cache, and when open have no locks: a server that starts again
+    /// may forget those, and then refuses all that is done to the file.
+    pub(crate) is_on_nfs: bool,
     /// The key of the port that is served with direct transfers through a ring, of this boot of this host.
     pub(crate) claim: Option<u32>,
     /// Whether reads are compared with checksums.
@@ -175,7 +176,7 @@ impl Opening {
             return Err(ErrorKind::Corrupt.into());
         }
         if let Some(key) = self.claim
-            && self.has_locks
+            && !self.is_on_nfs
             && is_writable
         {
             claim(file.as_fd(), key)?;
@@ -189,7 +190,7 @@ impl Opening {
             inode: stat.st_ino,
             is_writable,
             is_direct: self.is_direct,
-            has_locks: self.has_locks,
+            is_on_nfs: self.is_on_nfs,
             is_dirty: AtomicBool::new(true),
             is_name_durable: AtomicBool::new(false),
             syncing: Mutex::default(),
@@ -263,7 +264,8 @@ impl Handle {
 
     /// What of a region is moved at once.
     pub(crate) fn piece(&self, region: Region, direction: Direction) -> Region {
-        let is_cached = !self.is_direct && direction == Direction::Write { is_durable: false };
+        let is_cached =
+            !self.is_direct && !self.is_on_nfs && direction == Direction::Write { is_durable: false };
         if is_cached { region.first(PIECE) } else { region }
     }
 
@@ -334,7 +336,7 @@ impl Handle {
     }
 
     fn lock(&self) -> Result<()> {
-        if self.has_locks {
+        if !self.is_on_nfs {
             lock_for_writing(self.file())?;
         }
         Ok(())
@@ -371,7 +373,7 @@ impl Handle {
     /// Removes what was made for an operation that failed, unless somebody wrote to it. Nobody else of this process uses it.
     pub(crate) fn give_up(&self, root: &Root) {
         // Without locks nobody knows whether others are about to write: then it stays.
-        let is_nobodys = self.has_locks && lock_against_writing(self.file());
+        let is_nobodys = !self.is_on_nfs && lock_against_writing(self.file());
         let is_ours = self.is_new() && is_nobodys && self.size().is_ok_and(|size| size == 0);
         if is_ours && let Err(fault) = root.unlink(&self.path) {
             tracing::warn!(file = %self.path.display(), kind = %fault.kind(), "an empty object stays");

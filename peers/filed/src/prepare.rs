@@ -52,7 +52,7 @@ pub(crate) fn prepare(
         is_direct: config.direct,
         has_legacy,
         is_shared: config.shared,
-        has_locks: !root.passes_cache(),
+        is_on_nfs: root.is_on_nfs(),
         claim,
         verifies,
     };

@@ -26,8 +26,8 @@ pub(crate) struct Root {
     identity: Identity,
     /// Linux tells FUSE file systems nothing of a sync of the whole.
     hears_no_syncfs: bool,
-    /// Whether files pass by the page cache, so that hosts see what others wrote, and nothing comes later.
-    passes_cache: bool,
+    /// Whether it is on NFS, and others change it, too: files pass by the page cache, so that hosts see what others wrote, and nothing comes later.
+    is_on_nfs: bool,
     counts: Counts,
     lost: Lost,
 }
@@ -68,7 +68,7 @@ impl Root {
             durable: Mutex::default(),
             identity: Identity::own(),
             hears_no_syncfs,
-            passes_cache: false,
+            is_on_nfs: false,
             counts: Counts::default(),
             lost: Lost::default(),
         };
@@ -77,12 +77,12 @@ impl Root {
 
     /// One that other hosts change, too.
     pub(crate) fn open_shared(path: &Path) -> Result<Self> {
-        Ok(Self { passes_cache: is_on_nfs(path)?, ..Self::open(path)? })
+        Ok(Self { is_on_nfs: is_on_nfs(path)?, ..Self::open(path)? })
     }
 
     /// Whether it is on NFS, and others change it, too.
-    pub(crate) fn passes_cache(&self) -> bool {
-        self.passes_cache
+    pub(crate) fn is_on_nfs(&self) -> bool {
+        self.is_on_nfs
     }
 
     pub(crate) fn counts(&self) -> &Counts {
@@ -105,7 +105,7 @@ impl Root {
     /// Opens what is there. Never follows a link, so nobody can lead us out of the directory by a name.
     pub(crate) fn open_file(&self, path: &Path, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
         let is_file = !flags.contains(OFlags::DIRECTORY);
-        let direct = if self.passes_cache && is_file { OFlags::DIRECT } else { OFlags::empty() };
+        let direct = if self.is_on_nfs && is_file { OFlags::DIRECT } else { OFlags::empty() };
         let flags = flags | direct | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         rustix::fs::openat(&self.directory, path, flags, FILE_MODE)
     }
