@@ -153,3 +153,23 @@ fn a_mount_outlives_its_role_and_a_supervisor() {
     drop(file);
     stack.vlmc(&["unmap", "volume1"]).done();
 }
+
+#[test]
+fn a_stack_stops_though_another_mount_namespace_has_its_files() {
+    let test = "a_stack_stops_though_another_mount_namespace_has_its_files";
+    let stack = Supervised::start();
+    if !is_root() || stack.pid("fuse").is_none() {
+        return skip(test, "needs root and FUSE");
+    }
+    let mut other = Command::new("unshare");
+    other.args(["--mount", "--propagation", "private", "sh", "-c", "echo && read -r _"]);
+    let mut other = other.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    if other.stdout.as_mut().unwrap().read_exact(&mut [0]).is_err() {
+        return skip(test, "namespaces cannot be made here");
+    }
+    stack.archipelago(&["stop"]).done();
+    let log = fs::read_to_string(stack.path("log/fuse.log")).unwrap();
+    assert!(log.lines().last().unwrap().contains("stopped"), "killed, as it did not stop: {log}");
+    drop(other.stdin.take());
+    other.wait().unwrap();
+}

@@ -9,8 +9,8 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{self, Receiver},
     },
-    thread::JoinHandle,
-    time::{Duration, SystemTime},
+    thread,
+    time::{Duration, Instant, SystemTime},
 };
 
 use client::{Client, Device, Endpoint, Stack, keeping::Keeper};
@@ -25,7 +25,8 @@ use crate::{
     io::VolumeIo,
     kernel::Kernel,
     loop_device::LoopDevice,
-    mounts, serving,
+    mounts,
+    serving::{self, Threads},
     shown::{KEPT, Note, NotedFile, Shown, ShownSet},
     wire::Notice,
 };
@@ -35,6 +36,12 @@ const KERNEL_THREADS: usize = 2;
 
 /// How long the kernel may take to agree with us after the mount.
 const AGREEMENT: Duration = Duration::from_secs(10);
+/// How long a detach waits for users that are just leaving: the kernel tells of a closed file a moment after it was closed.
+const LAST_USER_PATIENCE: Duration = Duration::from_secs(1);
+/// How often it looks.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long the kernel may take to end the connection after the file system was unmounted.
+const END_PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) struct FuseEndpoint {
     stack: Stack,
@@ -43,7 +50,7 @@ pub(crate) struct FuseEndpoint {
     loops: HashMap<String, LoopDevice>,
     keeper: Keeper,
     kernel: Arc<Kernel>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Threads,
 }
 
 impl FuseEndpoint {
@@ -98,7 +105,8 @@ impl FuseEndpoint {
         let shown = ShownSet::new(keeper.clone(), note.next_inode);
         let loops = LoopDevice::all_below(&config.mountpoint);
         let config = config.clone();
-        let mut endpoint = FuseEndpoint { stack, config, shown, loops, keeper, kernel, threads: Vec::new() };
+        let mut endpoint =
+            FuseEndpoint { stack, config, shown, loops, keeper, kernel, threads: Threads::default() };
         for file in &note.files {
             match endpoint.show_again(file) {
                 Err(failure) if failure.kind == ErrorKind::NotFound => {
@@ -154,7 +162,20 @@ impl FuseEndpoint {
         }
     }
 
-    /// Users other than ourselves.
+    /// Users that stay, other than ourselves.
+    fn staying_count(&self, shown: &Shown) -> u32 {
+        let deadline = Instant::now() + LAST_USER_PATIENCE;
+        loop {
+            let is_claimed = self.loops.get(&shown.volume).is_some_and(LoopDevice::is_claimed);
+            let count = self.user_count(shown).max(u32::from(is_claimed));
+            if count == 0 || Instant::now() >= deadline {
+                return count;
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+
+    /// Users other than ourselves, as far as they are seen without disturbing anybody.
     fn user_count(&self, shown: &Shown) -> u32 {
         match self.loops.get(&shown.volume) {
             // The loop device itself has the file open once.
@@ -203,8 +224,8 @@ impl Endpoint for FuseEndpoint {
 
     fn detach(&mut self, volume: &str, is_forced: bool) -> Result<(), Failure> {
         let shown = self.find(volume)?;
-        let user_count = self.user_count(&shown);
-        if user_count > 0 && !is_forced {
+        let user_count = if is_forced { 0 } else { self.staying_count(&shown) };
+        if user_count > 0 {
             let location = self.location(volume);
             let message = format!(
                 "volume {volume} is in use: {location} has {user_count} users; unmount or close it first"
@@ -252,9 +273,10 @@ impl Endpoint for FuseEndpoint {
             return self.keeper.forget(KEPT);
         }
         self.keeper.forget(KEPT);
-        for thread in self.threads.drain(..) {
-            // It logged what made it panic, if anything did.
-            let _panicked = thread.join();
+        if !self.threads.have_ended(END_PATIENCE) {
+            tracing::warn!(
+                "another mount namespace has the volumes' file system still; it ends with this process"
+            );
         }
     }
 }

@@ -62,29 +62,38 @@ impl LoopDevice {
         run(Command::new("losetup").arg("--set-capacity").arg(&self.path)).map(drop)
     }
 
-    /// How many users it has: a mount counts as one, every process that has it open as one.
+    /// How many users are seen: a mount counts as one, every process that has it open as one. What only a claim would tell, as
+    /// a mount in another namespace, is not: somebody who mounts it at that moment would be refused.
     pub(crate) fn user_count(&self) -> u32 {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let Ok(number) = fs::metadata(&self.path).map(|metadata| metadata.rdev()) else { return 0 };
+        u32::from(is_mounted(&mounts, number)) + processes_with(&self.path)
+    }
+
+    /// Whether somebody has it for itself, as every mount does, wherever it is. Nobody else can claim it meanwhile.
+    pub(crate) fn is_claimed(&self) -> bool {
         let claimed = fs::OpenOptions::new().read(true).custom_flags(libc::O_EXCL).open(&self.path);
-        let is_claimed = claimed.is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy);
-        u32::from(is_claimed) + processes_with(&self.path)
+        claimed.is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy)
     }
 }
 
-/// How many processes that we may look into have this device open.
+/// Whether the list of mounts has this device.
+fn is_mounted(list: &str, device: u64) -> bool {
+    let number = format!("{}:{}", libc::major(device), libc::minor(device));
+    list.lines().any(|line| line.split(' ').nth(2) == Some(&number))
+}
+
+/// How many processes that we may look into have this device open. Links are read and never followed: what is behind one may
+/// be a file that nobody serves now.
 fn processes_with(device: &Path) -> u32 {
-    let Ok(wanted) = fs::metadata(device).map(|metadata| metadata.rdev()) else { return 0 };
     let Ok(processes) = fs::read_dir("/proc") else { return 0 };
     let has_it = |process: &fs::DirEntry| {
         let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else { return false };
-        descriptors.flatten().any(|descriptor| {
-            fs::metadata(descriptor.path()).is_ok_and(|open| open.rdev() == wanted && is_block(&open))
-        })
+        descriptors
+            .flatten()
+            .any(|descriptor| fs::read_link(descriptor.path()).is_ok_and(|open| open == device))
     };
     u32::try_from(processes.flatten().filter(has_it).count()).unwrap_or(u32::MAX)
-}
-
-fn is_block(metadata: &fs::Metadata) -> bool {
-    std::os::unix::fs::FileTypeExt::is_block_device(&metadata.file_type())
 }
 
 fn run(command: &mut Command) -> io::Result<String> {
@@ -93,4 +102,16 @@ fn run(command: &mut Command) -> io::Result<String> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_mounted_if_the_list_has_its_number() {
+        let list = "40 30 7:11 / /mnt rw shared:2 - ext4 /dev/loop11 rw\n";
+        assert!(is_mounted(list, libc::makedev(7, 11)));
+        assert!(!is_mounted(list, libc::makedev(7, 1)));
+    }
 }

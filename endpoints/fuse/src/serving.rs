@@ -1,10 +1,15 @@
 //! The threads that take requests from the kernel.
 
 use std::{
+    convert::Infallible,
     io,
     os::fd::AsFd,
-    sync::Arc,
-    thread::{self, JoinHandle},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError},
+    },
+    thread,
+    time::Duration,
 };
 
 use rustix::io::Errno;
@@ -15,17 +20,31 @@ use crate::{
     wire::{self, HEADER_ROOM},
 };
 
+/// The threads, by what each of them has the other end of.
+#[derive(Default)]
+pub(crate) struct Threads(Option<Receiver<Infallible>>);
+
+impl Threads {
+    /// Waits until all of them have ended; false if that takes longer than `patience`. The kernel lets them go when nobody has
+    /// the file system mounted any more, in any mount namespace.
+    pub(crate) fn have_ended(&self, patience: Duration) -> bool {
+        let waited = self.0.as_ref().map(|ends| ends.recv_timeout(patience));
+        !matches!(waited, Some(Err(RecvTimeoutError::Timeout)))
+    }
+}
+
 /// Starts threads that serve the kernel's requests until the file system is unmounted.
-pub(crate) fn start(
-    kernel: &Arc<Kernel>,
-    files: &Arc<VolumeFiles>,
-    count: usize,
-) -> io::Result<Vec<JoinHandle<()>>> {
-    let one = |_| {
-        let (kernel, files) = (Arc::clone(kernel), Arc::clone(files));
-        thread::Builder::new().name("fuse-kernel".into()).spawn(move || serve(&kernel, &files))
-    };
-    (0..count).map(one).collect()
+pub(crate) fn start(kernel: &Arc<Kernel>, files: &Arc<VolumeFiles>, count: usize) -> io::Result<Threads> {
+    let (end, ends) = mpsc::channel::<Infallible>();
+    for _ in 0..count {
+        let (kernel, files, end) = (Arc::clone(kernel), Arc::clone(files), end.clone());
+        let work = move || {
+            serve(&kernel, &files);
+            drop(end);
+        };
+        thread::Builder::new().name("fuse-kernel".into()).spawn(work)?;
+    }
+    Ok(Threads(Some(ends)))
 }
 
 fn serve(kernel: &Arc<Kernel>, files: &VolumeFiles) {

@@ -84,8 +84,9 @@ impl<E: Endpoint> Peer for Control<E> {
     }
 
     fn details(&self) -> serde_json::Value {
-        let users: u32 = self.endpoint.attached().iter().map(|volume| volume.user_count).sum();
-        serde_json::json!({ "attached": self.endpoint.attached().len(), "users": users })
+        let attached = self.endpoint.attached();
+        let users: u32 = attached.iter().map(|volume| volume.user_count).sum();
+        serde_json::json!({ "attached": attached.len(), "users": users })
     }
 }
 
