@@ -9,6 +9,8 @@ use store::ObjectName;
 
 /// Directory of files that are being written, below the store's directory.
 pub(crate) const TEMP_DIRECTORY: &str = "%temp";
+/// Directory of the files that are there for their space alone, below the store's directory.
+pub(crate) const RESERVE_DIRECTORY: &str = "%reserve";
 /// File that tells whether the store may hold files of the original, below the store's directory.
 pub(crate) const MARKER: &str = "%store";
 /// File that keeps how far a scrub is, below the store's directory.

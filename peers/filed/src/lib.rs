@@ -43,6 +43,7 @@ mod premade;
 mod prepare;
 mod process;
 mod record;
+mod reserve;
 mod ring;
 mod root;
 mod scrub;

@@ -16,6 +16,7 @@ use crate::layout::object_path;
 use crate::list::scan;
 use crate::locks::Locks;
 use crate::nodes::Entry;
+use crate::reserve::Reserve;
 use crate::ring::Region;
 use crate::root::{Root, Temp};
 use crate::scrub::{Scrubber, forget_sums};
@@ -30,6 +31,8 @@ pub(crate) struct Objects {
     pub(crate) copier: Copier,
     pub(crate) lister: Lister,
     pub(crate) scrubber: Scrubber,
+    /// Space for what gives space back; none in a store that keeps no locks.
+    pub(crate) reserve: Option<Reserve>,
     /// This stack among those that use the locks.
     pub(crate) entry: Entry,
     /// Whether another store keeps the locks.
@@ -112,7 +115,7 @@ impl Objects {
             StoreOperation::Write { mode: WriteMode::Exclusive, offset, is_durable } => {
                 self.write_exclusive((name, fence), *offset, region, *is_durable, is_second)?;
             }
-            StoreOperation::Write { .. } => self.replace((name, fence), region)?,
+            StoreOperation::Write { .. } => self.surely(name, || self.replace((name, fence), region))?,
             StoreOperation::Acquire { .. }
             | StoreOperation::Release { .. }
             | StoreOperation::LockInfo
@@ -122,9 +125,12 @@ impl Objects {
                 return Err(ErrorKind::Unsupported.into());
             }
             StoreOperation::Acquire { owner, description, force, .. } => {
-                return Ok(StoreReply::Granted(self.locks.acquire(name, owner, description, *force)?));
+                let granted = self.surely(name, || self.locks.acquire(name, owner, description, *force));
+                return Ok(StoreReply::Granted(granted?));
             }
-            StoreOperation::Release { owner, force } => self.locks.release(name, owner, *force, is_second)?,
+            StoreOperation::Release { owner, force } => {
+                self.surely(name, || self.locks.release(name, owner, *force, is_second))?;
+            }
             StoreOperation::LockInfo => return Ok(StoreReply::Lock(self.locks.info(name)?)),
             StoreOperation::Nodes => return Ok(StoreReply::Nodes(self.entry.list(self.locks.root())?)),
             StoreOperation::Flush => self.root.sync_all()?,
@@ -149,6 +155,16 @@ impl Objects {
             | StoreOperation::WriteZeroes { .. } => return Err(ErrorKind::Unsupported.into()),
         }
         Ok(StoreReply::Done)
+    }
+
+    /// Does to an object that is there what removing it takes, on a full disk, too.
+    fn surely<T>(&self, name: &ObjectName, act: impl Fn() -> Result<T>) -> Result<T> {
+        match &self.reserve {
+            Some(reserve) if self.opening.locate(&self.root, name)?.is_some() => {
+                reserve.spend_on(&self.root, act)
+            }
+            _ => act(),
+        }
     }
 
     fn read(&self, open: &Handle, offset: u64, region: Region) -> Result<()> {
@@ -201,6 +217,7 @@ impl Objects {
                 }
             }
         }
+        self.reserve.iter().for_each(|reserve| reserve.restore(&self.root));
         if was_there || is_second { Ok(()) } else { Err(ErrorKind::NotFound.into()) }
     }
 

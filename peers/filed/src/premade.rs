@@ -20,6 +20,7 @@ use crate::handle::{Handle, Purpose};
 use crate::layout::directories;
 use crate::objects::Objects;
 use crate::pool::Fatal;
+use crate::root::Space;
 
 /// With fewer left, more are made.
 const FEW: usize = PREMADE / 2;
@@ -114,6 +115,9 @@ impl Maker {
     }
 
     fn fill(&self, directories: &mut impl Iterator<Item = PathBuf>) -> Result<()> {
+        if !Space::of(&self.objects.root)?.is_plenty() {
+            return Ok(());
+        }
         for directory in directories.take(PREMADE) {
             if self.made.is_full() || self.objects.stop.load(Ordering::Relaxed) {
                 return Ok(());

@@ -21,6 +21,7 @@ use crate::locks::Locks;
 use crate::nodes::{Entry, Joined};
 use crate::objects::Objects;
 use crate::process::Identity;
+use crate::reserve::Reserve;
 use crate::root::Root;
 use crate::scrub::Scrubber;
 
@@ -56,8 +57,10 @@ pub(crate) fn prepare(
         claim,
         verifies,
     };
+    let reserve = put_by(config, &root)?;
     Ok(Objects {
         root,
+        reserve,
         opening,
         locks: Locks::new(lock_root, legacy_locks(config, has_legacy)?),
         fences: Fences::new(config.shared, config.foreign_locks),
@@ -68,6 +71,20 @@ pub(crate) fn prepare(
         scrubber: Scrubber::new(Duration::from_secs(config.settle_s)),
         stop: AtomicBool::new(false),
     })
+}
+
+fn put_by(config: &Config, root: &Root) -> std::result::Result<Option<Reserve>, Error> {
+    if !config.keeps_locks() {
+        return Ok(None);
+    }
+    let reserve = Reserve::default();
+    match reserve.fill(root) {
+        // It is tried again when something was removed.
+        Err(fault)
+            if matches!(fault.kind(), ErrorKind::ReadOnly | ErrorKind::NoSpace | ErrorKind::Unsupported) => {}
+        result => result.map_err(|fault| failed("archip_dir", &config.archip_dir, fault))?,
+    }
+    Ok(Some(reserve))
 }
 
 /// Enters this stack among the nodes; in a store that can only be read nobody takes a lock.

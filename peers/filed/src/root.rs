@@ -331,8 +331,31 @@ impl Birth {
     }
 }
 
-/// Free bytes and size of the filesystem, for the status.
-pub(crate) fn space(root: &Root) -> Result<(u64, u64)> {
-    let found = rustix::fs::fstatvfs(&root.directory)?;
-    Ok((found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize))
+/// What a filesystem has left.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Space {
+    pub(crate) free_bytes: u64,
+    pub(crate) total_bytes: u64,
+    free_files: u64,
+    /// 0 where files are not counted.
+    total_files: u64,
+}
+
+/// With less than this, in bytes and in files, nothing is taken that nobody asked for.
+const PLENTY: (u64, u64) = (16 << 20, 1024);
+
+impl Space {
+    pub(crate) fn of(root: &Root) -> Result<Self> {
+        let found = rustix::fs::fstatvfs(&root.directory)?;
+        Ok(Self {
+            free_bytes: found.f_bavail * found.f_frsize,
+            total_bytes: found.f_blocks * found.f_frsize,
+            free_files: found.f_favail,
+            total_files: found.f_files,
+        })
+    }
+
+    pub(crate) fn is_plenty(self) -> bool {
+        self.free_bytes >= PLENTY.0 && (self.free_files >= PLENTY.1 || self.total_files == 0)
+    }
 }

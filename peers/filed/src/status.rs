@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 
 use crate::objects::Objects;
-use crate::root::space;
+use crate::root::Space;
 
 /// The state of a store, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -35,7 +35,7 @@ pub struct Status {
 impl Status {
     pub(crate) fn of(objects: &Objects, open_files: usize, lock_waiters: usize, is_uring: bool) -> Self {
         let counts = objects.root.counts();
-        let space = space(&objects.root).ok();
+        let space = Space::of(&objects.root).ok();
         Self {
             open_files,
             lock_waiters,
@@ -45,8 +45,8 @@ impl Status {
             file_syncs: counts.files.load(Ordering::Relaxed),
             directory_syncs: counts.directories.load(Ordering::Relaxed),
             store_syncs: counts.stores.load(Ordering::Relaxed),
-            free_bytes: space.map(|(free, _)| free),
-            total_bytes: space.map(|(_, total)| total),
+            free_bytes: space.map(|space| space.free_bytes),
+            total_bytes: space.map(|space| space.total_bytes),
         }
     }
 }

@@ -22,10 +22,14 @@ static ALONE: Mutex<()> = Mutex::new(());
 impl SmallDisk {
     /// None, said aloud, where mounting is not allowed.
     fn mount() -> Option<Self> {
+        Self::mount_with("size=1m,nr_inodes=400")
+    }
+
+    fn mount_with(options: &str) -> Option<Self> {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().to_owned();
-        if run("mount", &["-t", "tmpfs", "-o", "size=1m,nr_inodes=400", "none"], &path) {
+        if run("mount", &["-t", "tmpfs", "-o", options, "none"], &path) {
             return Some(Self { _directory: directory, path, _alone: alone });
         }
         eprintln!("skipped: needs the right to mount");
@@ -89,6 +93,37 @@ fn without_inodes_nothing_new_is_made_and_the_message_names_the_object() {
     assert!(failed.to_string().starts_with("cannot write object o"), "{failed}");
     assert!(!failed.to_string().contains(disk.path.to_str().unwrap()));
     assert_eq!(files.read(&name("o0"), 0, 1).unwrap(), b"x");
+}
+
+#[test]
+fn what_it_takes_to_remove_an_object_is_done_on_a_full_disk_and_nothing_else() {
+    // Once space is all gone, once inodes.
+    for (options, bytes) in [("size=20m", 64 << 10), ("size=20m,nr_inodes=1800", 1)] {
+        let Some(disk) = SmallDisk::mount_with(options) else { return };
+        let files = Files::open(&Config::new(&disk.path), 8).unwrap();
+        let put_by = || std::fs::read_dir(disk.path.join("%reserve")).unwrap().count();
+        assert_eq!(put_by(), 16);
+        let volume = name("volume");
+        files.write(&volume, 0, b"map").unwrap();
+        let filling = |bytes: usize, kind: &str| {
+            let object = |number| name(&format!("{kind}{number}"));
+            (0..3000).take_while(|number| files.write(&object(*number), 0, &vec![7; bytes]).is_ok()).count()
+        };
+        filling(bytes, "large");
+        filling(1, "small");
+        let refused =
+            |result: Result<(), store::StoreError>| assert_eq!(result.unwrap_err().kind, ErrorKind::NoSpace);
+        refused(files.acquire(&name("another"), "owner", false, false).map(drop));
+        refused(files.write_as(&name("another"), 0, b"map", WriteMode::Replace, true));
+        files.acquire(&volume, "owner", false, false).unwrap();
+        files.write_as(&volume, 0, b"tombstone", WriteMode::Replace, true).unwrap();
+        files.release(&volume, "owner", false).unwrap();
+        assert!((1..16).contains(&put_by()), "{} left", put_by());
+        for number in 0..1200 {
+            let _is_there = files.delete(&name(&format!("large{number}")));
+        }
+        assert_eq!(put_by(), 16, "what was given up is put by again");
+    }
 }
 
 #[test]
