@@ -74,6 +74,7 @@ impl Disk {
         self.model().rules.push(Rule { asked, name: name.to_owned(), fault: Wrong::Slow(pause), times });
     }
 
+    /// Nothing fails any more, and what is slow ends.
     pub(crate) fn heals(&self) {
         self.model().rules.clear();
         self.model().space = None;

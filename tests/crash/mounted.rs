@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     os::unix::ffi::OsStrExt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use fuser::{
@@ -22,6 +22,8 @@ pub(crate) struct Mounted {
 
 /// The kernel asks again each time: a test may change what is there.
 const BELIEF: Duration = Duration::ZERO;
+/// How often a slow disk looks whether it has healed.
+const PAUSE: Duration = Duration::from_millis(1);
 
 impl Mounted {
     fn model(&self) -> MutexGuard<'_, Model> {
@@ -34,7 +36,10 @@ impl Mounted {
         match trouble {
             Some(Wrong::Error(number)) => Err(Errno::from_i32(number)),
             Some(Wrong::Slow(pause)) => {
-                std::thread::sleep(pause);
+                let end = Instant::now() + pause;
+                while Instant::now() < end && !self.model().rules.is_empty() {
+                    std::thread::sleep(PAUSE);
+                }
                 Ok(())
             }
             None => Ok(()),

@@ -154,10 +154,9 @@ fn a_host_that_waits_is_told_when_the_lock_is_free() {
     let mut clients = hosts.each_ref().map(|host| host.client());
     clients[0].create("volume1", Some(16 * MIB), None, None).unwrap();
     write(&mut clients[0], 0).unwrap();
-    let begun = Instant::now();
-    // Far fewer than would be seen by looking.
-    const ROUNDS: u32 = 12;
-    for round in 1..=ROUNDS {
+    let (mut quick, rounds) = (0, 12);
+    for round in 1..=rounds {
+        let begun = Instant::now();
         let [owner, next] = if round % 2 == 1 { [0, 1] } else { [1, 0] };
         thread::scope(|threads| {
             let waiting = threads.spawn(|| write(&mut hosts[next].client(), round));
@@ -165,9 +164,11 @@ fn a_host_that_waits_is_told_when_the_lock_is_free() {
             clients[owner].close("volume1").unwrap();
             waiting.join().unwrap().unwrap();
         });
+        quick += u32::from(begun.elapsed() < LOOK / 2);
     }
-    assert!(begun.elapsed() < LOOK * ROUNDS / 4, "{ROUNDS} times took {:?}", begun.elapsed());
+    // By looking, half of them would be; a busy machine may stand still in some.
+    assert!(quick >= rounds - 2, "{quick} of {rounds} times were quick");
     // Who gives a lock back is not taken for dead by the one who waits.
     assert!(hosts.iter().all(|host| !host.log().contains("shutting it out")));
-    assert_read(&mut clients[0], ROUNDS);
+    assert_read(&mut clients[0], rounds);
 }

@@ -91,7 +91,7 @@ pub fn migrate(hosts: &[Host; 2], trouble: Trouble) {
 impl Migration<'_> {
     fn run(&self) {
         self.hosts[0].client().create(VOLUME, Some(SIZE), None, None).unwrap();
-        assert!(self.witness(0).open());
+        self.open();
         thread::scope(|threads| {
             let leaving = threads.spawn(|| self.guest(0));
             self.reach(Step::Running);
@@ -111,6 +111,14 @@ impl Migration<'_> {
         });
         self.history.verify(REGISTERS.len()).unwrap();
         self.clear_up();
+    }
+
+    /// The first host takes the volume; what was not answered in time is asked again.
+    fn open(&self) {
+        let (mut witness, deadline) = (self.witness(0), Instant::now() + DEADLINE);
+        while !witness.open() {
+            assert!(Instant::now() < deadline, "the volume cannot be opened: {}", self.hosts[0].log());
+        }
     }
 
     fn witness(&self, host: usize) -> Witness<'_> {

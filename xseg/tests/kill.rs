@@ -24,7 +24,7 @@ use xseg::{Geometry, Port, Received, Reserve, Segment};
 const LONG: Duration = Duration::from_secs(600);
 const SERVERS: [Role; 3] = [Role::Server, Role::Store, Role::Filter];
 /// Longest time without a reply before the test calls it a hang.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// A process's steps from its start, each of which is a place to die.
 #[cfg(feature = "killpoints")]
 const STEPS: u64 = 400;

@@ -16,7 +16,7 @@ use xseg::{Geometry, Segment, abi};
 /// How long a process plays its role, and noise lasts.
 const LIFE: Duration = Duration::from_millis(2500);
 /// How much later it must have ended.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 #[ignore = "what the other tests start as processes"]

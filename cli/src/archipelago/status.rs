@@ -22,8 +22,8 @@ use crate::{
     },
 };
 
-/// How long a role may take to answer.
-const PING_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a role may take to answer: longer than a busy machine stands still.
+const PING_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A line of the report.
 #[derive(Debug, Serialize)]

@@ -7,7 +7,7 @@ use peer::status::Status;
 use xseg::{PortInfo, Segment};
 
 /// How long a role may take to answer: whoever asks waits for all of them.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What a stack tells of itself at one moment.
 #[derive(Debug)]

@@ -51,8 +51,10 @@ pub(super) fn run(configuration: &Configuration, wanted: &Top) -> anyhow::Result
     }
     let interval = Duration::from_secs_f64(wanted.interval);
     let stack = reach::join(configuration)?;
-    let mut watch = Watch::begin(&stack).map_err(|failure| Failed::by_peer("look at the stack", &failure))?;
-    if wanted.once || wanted.output.json || !std::io::stdout().is_terminal() {
+    let is_once = wanted.once || wanted.output.json || !std::io::stdout().is_terminal();
+    let mut watch =
+        Watch::begin(&stack, is_once).map_err(|failure| Failed::by_peer("look at the stack", &failure))?;
+    if is_once {
         thread::sleep(interval);
         watch.look();
         print(&watch, wanted.output)?;

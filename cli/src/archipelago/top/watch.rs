@@ -7,8 +7,10 @@ use metrics::{Rates, Sample};
 
 use crate::archipelago::alarms::{Alarm, alarms};
 
-/// How long a role may take to answer; the screen stands still meanwhile.
+/// How long a role may take to answer somebody who watches the screen, which stands still meanwhile.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// The same where one look is all there is: a machine that is busy for a moment does not make it incomplete.
+const PATIENCE_ONCE: Duration = Duration::from_secs(10);
 
 /// What is shown.
 pub(super) struct Watch {
@@ -22,9 +24,9 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Takes the first look.
-    pub(super) fn begin(stack: &Stack) -> Result<Watch, Failure> {
+    pub(super) fn begin(stack: &Stack, is_once: bool) -> Result<Watch, Failure> {
         let mut client = Client::connect(stack)?;
-        client.set_patience(PATIENCE);
+        client.set_patience(if is_once { PATIENCE_ONCE } else { PATIENCE });
         let sample = Sample::take_with(&mut client);
         let rates = Rates::between(&sample, &sample, Duration::from_secs(1));
         Ok(Watch { client, taken: Instant::now(), sample, rates })
