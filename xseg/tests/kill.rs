@@ -23,7 +23,8 @@ use xseg::{Geometry, Port, Received, Reserve, Segment};
 
 const LONG: Duration = Duration::from_secs(600);
 const SERVERS: [Role; 3] = [Role::Server, Role::Store, Role::Filter];
-/// Longest time without a reply before the test calls it a hang.
+/// Longest time without a reply, and without a death, before the test calls it a hang: a server that dies at each of its first
+/// steps, one after the other, answers nobody for as long as it takes to start so many processes.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A process's steps from its start, each of which is a place to die.
 #[cfg(feature = "killpoints")]
@@ -89,7 +90,7 @@ impl Scene {
         let mut port = self.segment.bind_dynamic(Reserve { requests: 32, bytes: 256 * 1024 }).unwrap();
         let mut under_way = HashMap::new();
         let mut number = 1 << 32;
-        let mut last = Instant::now();
+        let (mut last, mut kills) = (Instant::now(), 0);
         loop {
             let is_over = self.is_over.load(Ordering::Relaxed);
             if is_over && under_way.is_empty() {
@@ -109,6 +110,10 @@ impl Scene {
                 assert_eq!((held.status(), u64::from_le_bytes(bytes)), (0, held.offset()));
                 port.free(held);
                 self.answered.fetch_add(1, Ordering::Relaxed);
+                last = Instant::now();
+            }
+            let kills_before = std::mem::replace(&mut kills, self.kills.load(Ordering::Relaxed));
+            if kills > kills_before {
                 last = Instant::now();
             }
             if last.elapsed() > PATIENCE {
