@@ -67,6 +67,12 @@ impl Sleeper {
         Sleeper { local, spin: Spin::default() }
     }
 
+    /// Spins at most so long; zero for never.
+    #[must_use]
+    pub fn spinning(self, longest: Duration) -> Sleeper {
+        Sleeper { spin: Spin::of(longest), ..self }
+    }
+
     /// Looks for a moment, if that paid lately, whether there is something to do. Whether there is.
     pub fn spin(&mut self) -> bool {
         let local = &self.local;

@@ -62,8 +62,8 @@ pub fn serve(segment: &Segment, common: &Common, config: &Config, stop: &Stop) -
     if server.engine.sleeps_on_ring() {
         server.run(stop);
     } else {
-        let mut sleeper = server.port.sleeper();
-        Desk::open(segment, PortNumber(first), server, stop).serve(&mut sleeper, Server::finish);
+        let (mut sleeper, waker) = (server.port.sleeper(), server.port.waker());
+        Desk::open(segment, PortNumber(first), server, waker, stop).serve(&mut sleeper, Server::finish);
     }
     tracing::info!(role = common.role, port = first, "stopped");
     Ok(())

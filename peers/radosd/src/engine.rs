@@ -19,6 +19,7 @@ use crate::operation::{After, Operation, Way, begin, way_of};
 use crate::pool::{Pool, Wake};
 use crate::presence::Presence;
 use crate::status::Status;
+use crate::under_way::UnderWay;
 
 /// A store in RADOS, as a state machine of one thread. `T` comes back with each finished operation.
 pub(crate) struct Engine<T> {
@@ -33,7 +34,7 @@ pub(crate) struct Engine<T> {
     /// Operations that began to wait for a lock since they were counted last.
     set_aside: usize,
     /// Operations that the library has; their memory must stay until they end.
-    under_way: usize,
+    under_way: UnderWay,
     /// How often the cluster shut this client out.
     shut_outs: u64,
     presence: Presence,
@@ -109,7 +110,7 @@ impl<T> Engine<T> {
             stalled: VecDeque::new(),
             finished: VecDeque::new(),
             set_aside: 0,
-            under_way: 0,
+            under_way: UnderWay::default(),
             shut_outs: 0,
             presence: Presence::default(),
             arrived,
@@ -192,7 +193,7 @@ impl<T> Engine<T> {
         Status {
             client: link.map(|link| link.locks.address().to_owned()).unwrap_or_default(),
             is_connected: link.is_some(),
-            under_way: self.under_way,
+            under_way: self.under_way.count(),
             locks_held: self.fences.held_count(),
             lock_waiters: self.presence.waits_count(),
             shut_outs: self.shut_outs,
@@ -202,7 +203,7 @@ impl<T> Engine<T> {
     fn take(&mut self, event: Event) {
         match event {
             Event::Ended(slot, ended) => {
-                self.under_way -= 1;
+                self.under_way.end();
                 self.ended(slot, ended);
             }
             Event::Done(slot, result) => self.done(slot, result),
@@ -325,8 +326,12 @@ impl<T> Engine<T> {
         operation.generation = self.generation;
         match way_of(operation) {
             Way::Library => {
-                self.under_way += 1;
-                let done: Done = Box::new(move |ended| tell.tell(Event::Ended(slot, ended)));
+                self.under_way.begin();
+                let under_way = self.under_way.clone();
+                let done: Done = Box::new(move |ended| {
+                    tell.tell(Event::Ended(slot, ended));
+                    under_way.linger();
+                });
                 begin(operation, &link.objects, done);
             }
             Way::Thread { is_heavy } => {
@@ -478,9 +483,9 @@ impl<T> Drop for Engine<T> {
     /// Waits for what the library still does in the memory of operations.
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        while self.under_way > 0 {
+        while self.under_way.count() > 0 {
             match self.arrived.recv() {
-                Ok(Event::Ended(..)) => self.under_way -= 1,
+                Ok(Event::Ended(..)) => self.under_way.end(),
                 Ok(_) => {}
                 Err(_) => return,
             }

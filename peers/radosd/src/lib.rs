@@ -34,6 +34,7 @@ mod rados;
 mod record;
 mod serve;
 mod status;
+mod under_way;
 
 pub use config::Config;
 pub use error::Error;

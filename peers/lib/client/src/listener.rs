@@ -72,9 +72,9 @@ impl<L: Listener> Clerk for Ear<L> {
 impl Completions {
     /// Tells a listener of every completion until `stop` is set and nothing is under way any more.
     pub fn listen(self, segment: &Segment, listener: impl Listener, stop: &Stop) {
-        stop.register(self.waker());
-        let (port, mut sleeper) = (self.number(), self.sleeper());
+        let (port, mut sleeper, waker) = (self.number(), self.sleeper(), self.waker());
+        stop.register(waker.clone());
         let ear = Ear { completions: self, listener };
-        Desk::open(segment, port, ear, stop).serve(&mut sleeper, Ear::finish);
+        Desk::open(segment, port, ear, waker, stop).serve(&mut sleeper, Ear::finish);
     }
 }

@@ -5,6 +5,7 @@
 //! at the desk, so a peer has no need to know of it. docs/decisions/0027-served-by-who-asks.md says what that is worth.
 
 use std::{
+    cell::{Cell, RefCell},
     sync::{
         Arc, Mutex, MutexGuard, Weak,
         atomic::{AtomicBool, Ordering},
@@ -12,7 +13,7 @@ use std::{
     time::Instant,
 };
 
-use xseg::{PortNumber, Segment, Sleeper, StandIn};
+use xseg::{PortNumber, Segment, Sleeper, StandIn, Waker};
 
 use crate::Stop;
 
@@ -26,6 +27,11 @@ pub trait Clerk: Send {
 
     /// Whether there is such work.
     fn wants_owner(&mut self) -> bool {
+        false
+    }
+
+    /// Looks for a moment, if that paid lately, whether something comes. Whether something has come.
+    fn linger(&mut self) -> bool {
         false
     }
 
@@ -54,7 +60,26 @@ pub struct Desk<C> {
     seat: Mutex<Option<Seat<C>>>,
     /// Somebody stood in since the peer's own thread looked last: then it is not worth its while to wait for requests.
     is_helped: AtomicBool,
+    waker: Waker,
     stop: Stop,
+}
+
+thread_local! {
+    /// Calls the desk at which this thread stood in last.
+    static SERVED: RefCell<Option<Waker>> = const { RefCell::new(None) };
+    /// Whether this thread, at the next desk, shall [linger](Clerk::linger).
+    static LINGERS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Stays for a moment at the desk where this thread stood in last: who was answered there may ask again at once, and then nobody
+/// has to be woken. For a thread that told a peer something, has nothing else to do, and holds up nobody meanwhile.
+pub fn linger() {
+    if let Some(waker) = SERVED.take() {
+        LINGERS.set(true);
+        waker.call();
+        LINGERS.set(false);
+        SERVED.take();
+    }
 }
 
 struct Seat<C> {
@@ -64,10 +89,10 @@ struct Seat<C> {
 }
 
 impl<C: Clerk + 'static> Desk<C> {
-    /// Opens the desk of a port; threads of this process may stand in from now on.
-    pub fn open(segment: &Segment, port: PortNumber, clerk: C, stop: &Stop) -> Arc<Desk<C>> {
+    /// Opens the desk of a port, whose waker this is; threads of this process may stand in from now on.
+    pub fn open(segment: &Segment, port: PortNumber, clerk: C, waker: Waker, stop: &Stop) -> Arc<Desk<C>> {
         let seat = Mutex::new(Some(Seat { clerk, due_ns: None }));
-        let desk = Arc::new(Desk { seat, is_helped: AtomicBool::new(false), stop: stop.clone() });
+        let desk = Arc::new(Desk { seat, is_helped: AtomicBool::new(false), waker, stop: stop.clone() });
         let stand_in: Weak<Desk<C>> = Arc::downgrade(&desk);
         segment.set_stand_in(port, stand_in);
         desk
@@ -109,8 +134,11 @@ impl<C: Clerk> StandIn for Desk<C> {
         let Ok(mut seat) = self.seat.try_lock() else { return false };
         let Some(seat) = seat.as_mut() else { return false };
         self.is_helped.store(true, Ordering::Relaxed);
+        SERVED.set(Some(self.waker.clone()));
+        let mut lingers = LINGERS.take();
         for _ in 0..PIECES_MAX {
-            if !seat.clerk.work() && seat.clerk.leave() {
+            let is_busy = seat.clerk.work() || std::mem::take(&mut lingers) && seat.clerk.linger();
+            if !is_busy && seat.clerk.leave() {
                 // A call to stop may have been taken for one to work.
                 return !(seat.clerk.wants_owner() || seat.is_due_earlier() || self.stop.is_set());
             }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use protocol::{ErrorKind, Failure, Op};
-use xseg::{Held, PortNumber, Received, Reserve, Segment};
+use xseg::{Held, PortNumber, Received, Reserve, Segment, Sleeper};
 
 use crate::{
     Clock, Common, Effects, Stop, SystemClock,
@@ -99,6 +99,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 const REAP_INTERVAL_NS: u64 = 1_000_000_000;
 /// How many received requests are handled before timers are looked at.
 const BURST: usize = 64;
+/// How long who stood in lingers at most: a client on another processor is awake, and asks again, within some 20 µs.
+const LONGEST_LINGER: Duration = Duration::from_micros(40);
 
 /// Binds `port` and runs the peer that `build` makes until `stop` is set and its work is done.
 ///
@@ -144,10 +146,10 @@ pub fn try_run_at_desk<P: Peer + Send + 'static, E: From<Error>>(
 ) -> Result<(), E> {
     let clock = Box::new(SystemClock::default());
     let stepper = Stepper::try_new(segment, common, number, reserve, clock, build)?;
-    let mut sleeper = stepper.effects.sleeper();
-    stop.register(stepper.effects.waker());
+    let (mut sleeper, waker) = (stepper.effects.sleeper(), stepper.effects.waker());
+    stop.register(waker.clone());
     tracing::info!(role = common.role, port = number.0, "serving");
-    Desk::open(segment, number, stepper, stop).serve(&mut sleeper, Stepper::finish);
+    Desk::open(segment, number, stepper, waker, stop).serve(&mut sleeper, Stepper::finish);
     tracing::info!(role = common.role, port = number.0, "stopped");
     Ok(())
 }
@@ -177,6 +179,8 @@ pub fn run_with_clock<P: Peer>(
 pub struct Stepper<P: Peer> {
     peer: P,
     effects: Effects,
+    /// Looks into the inbox for who stands in.
+    lookout: Sleeper,
     segment: Segment,
     common: Common,
     /// Accepted beyond `nr_ops`; bounded by the segment's request table.
@@ -228,6 +232,7 @@ impl<P: Peer> Stepper<P> {
         let (segment, common, backlog) = (segment.clone(), common.clone(), VecDeque::new());
         Ok(Stepper {
             peer,
+            lookout: effects.sleeper().spinning(LONGEST_LINGER),
             effects,
             segment,
             common,
@@ -386,6 +391,10 @@ impl<P: Peer + Send> Clerk for Stepper<P> {
     fn work(&mut self) -> bool {
         self.effects.disarm();
         self.turn()
+    }
+
+    fn linger(&mut self) -> bool {
+        self.lookout.spin()
     }
 
     fn leave(&mut self) -> bool {

@@ -166,3 +166,59 @@ fn every_request_is_answered_whoever_serves() {
     });
     office.close();
 }
+
+/// Has nothing to do until somebody lingers: then something comes.
+struct Dozing {
+    port: Port,
+    lingered: Arc<AtomicU64>,
+    worked: Arc<AtomicU64>,
+}
+
+impl peer::Clerk for Dozing {
+    fn work(&mut self) -> bool {
+        self.port.disarm();
+        self.worked.fetch_add(1, Ordering::Relaxed);
+        false
+    }
+
+    fn linger(&mut self) -> bool {
+        self.lingered.fetch_add(1, Ordering::Relaxed) == 0
+    }
+
+    fn leave(&mut self) -> bool {
+        self.port.arm()
+    }
+
+    fn due_ns(&self) -> Option<u64> {
+        None
+    }
+
+    fn sleeps_until(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn slept(&mut self) {}
+}
+
+#[test]
+fn who_lingers_does_what_comes_meanwhile_and_only_where_it_has_served() {
+    let segment = Segment::private(Geometry::new(16, 8, 512, 8 << 20).unwrap()).unwrap();
+    let mut port = segment.bind(FRONT, RESERVE).unwrap();
+    let (lingered, worked) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let waker = port.waker();
+    assert!(port.arm());
+    let clerk = Dozing { port, lingered: lingered.clone(), worked: worked.clone() };
+    let _desk = peer::Desk::open(&segment, FRONT, clerk, waker.clone(), &Stop::new());
+    let counts = || (lingered.load(Ordering::Relaxed), worked.load(Ordering::Relaxed));
+    peer::linger();
+    assert_eq!(counts(), (0, 0), "nobody was served");
+    waker.call();
+    assert_eq!(counts(), (0, 1));
+    peer::linger();
+    assert_eq!(counts(), (1, 3), "before it lingers, and for what came");
+    peer::linger();
+    assert_eq!(counts(), (1, 3), "it has left");
+    waker.call();
+    peer::linger();
+    assert_eq!(counts(), (2, 5), "nothing came");
+}
