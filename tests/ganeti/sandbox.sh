@@ -84,7 +84,7 @@ cd /
 umount --recursive /mnt/view
 
 # A network of two nodes, which Ganeti insists on having addresses.
-ip link add nodes type bridge || impossible 'bridges cannot be made here'
+ip link add nodes address 06:77:00:00:00:01 type bridge || impossible 'bridges cannot be made here'
 ip link set nodes up
 for number in 1 2; do
     : >"/mnt/net$number"

@@ -40,7 +40,7 @@ exportfs -a
 rpc.mountd --no-nfs-version 3
 rpc.nfsd --no-nfs-version 3 8
 
-ip link add hosts type bridge
+ip link add hosts address 06:77:00:00:00:01 type bridge
 ip address add 10.78.0.1/24 dev hosts
 ip link set hosts up
 for number in 1 2; do

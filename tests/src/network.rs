@@ -13,6 +13,9 @@ use crate::{Namespace, TestStack, is_root, is_stopped, run, tool};
 
 /// Where storage listens.
 const STORAGE: &str = "10.77.0.1";
+/// The switch's own address. By default it is the lowest of those plugged in: then each host that comes may change it, and what
+/// the others send to the one they know is lost until they ask again, which may take a minute.
+const SWITCH: &str = "06:77:00:00:00:01";
 /// How long a busy machine may take to stop a process.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked at.
@@ -61,7 +64,7 @@ impl Network {
     #[must_use]
     pub fn start() -> Network {
         let storage = Namespace::new();
-        storage.ip("link add bridge type bridge");
+        storage.ip(&format!("link add bridge address {SWITCH} type bridge"));
         storage.ip(&format!("address add {STORAGE}/24 dev bridge"));
         storage.ip("link set bridge up");
         Network { storage: Arc::new(storage), host_count: AtomicUsize::new(0) }
