@@ -329,8 +329,8 @@ impl<T> Engine<T> {
                 self.under_way.begin();
                 let under_way = self.under_way.clone();
                 let done: Done = Box::new(move |ended| {
-                    tell.tell(Event::Ended(slot, ended));
-                    under_way.linger();
+                    let is_last = || under_way.count() == 0;
+                    peer::tell_and_linger(|| tell.tell(Event::Ended(slot, ended)), is_last);
                 });
                 begin(operation, &link.objects, done);
             }

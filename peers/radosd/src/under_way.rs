@@ -16,13 +16,7 @@ impl UnderWay {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// What a thread of the library does after it has told of an end: other ends would have to wait for it.
-    pub(crate) fn linger(&self) {
-        if self.count() == 0 {
-            peer::linger();
-        }
-    }
-
+    /// While a thread of the library lingers the ends of these cannot be told.
     pub(crate) fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }

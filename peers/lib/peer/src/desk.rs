@@ -5,7 +5,7 @@
 //! at the desk, so a peer has no need to know of it. docs/decisions/0027-served-by-who-asks.md says what that is worth.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     sync::{
         Arc, Mutex, MutexGuard, Weak,
         atomic::{AtomicBool, Ordering},
@@ -64,21 +64,33 @@ pub struct Desk<C> {
     stop: Stop,
 }
 
-thread_local! {
-    /// Calls the desk at which this thread stood in last.
-    static SERVED: RefCell<Option<Waker>> = const { RefCell::new(None) };
-    /// Whether this thread, at the next desk, shall [linger](Clerk::linger).
-    static LINGERS: Cell<bool> = const { Cell::new(false) };
+/// What a thread does that stands in.
+#[derive(Default)]
+enum Visit {
+    /// It asks, or wakes.
+    #[default]
+    Short,
+    /// It tells something, and may linger afterwards: what calls the desk at which it stood in last.
+    Telling(Option<Waker>),
+    /// At the next desk it [lingers](Clerk::linger).
+    Lingering,
 }
 
-/// Stays for a moment at the desk where this thread stood in last: who was answered there may ask again at once, and then nobody
-/// has to be woken. For a thread that told a peer something, has nothing else to do, and holds up nobody meanwhile.
-pub fn linger() {
-    if let Some(waker) = SERVED.take() {
-        LINGERS.set(true);
+thread_local! {
+    static VISIT: Cell<Visit> = const { Cell::new(Visit::Short) };
+}
+
+/// Tells a peer something by a [`Waker`], then stays for a moment at the desk where this thread stood in last: who was answered
+/// there may ask again at once, and then nobody has to be woken. Not unless it then holds up nobody.
+pub fn tell_and_linger(tell: impl FnOnce(), holds_up_nobody: impl FnOnce() -> bool) {
+    VISIT.set(Visit::Telling(None));
+    tell();
+    if let Visit::Telling(Some(waker)) = VISIT.take()
+        && holds_up_nobody()
+    {
+        VISIT.set(Visit::Lingering);
         waker.call();
-        LINGERS.set(false);
-        SERVED.take();
+        VISIT.take();
     }
 }
 
@@ -134,8 +146,14 @@ impl<C: Clerk> StandIn for Desk<C> {
         let Ok(mut seat) = self.seat.try_lock() else { return false };
         let Some(seat) = seat.as_mut() else { return false };
         self.is_helped.store(true, Ordering::Relaxed);
-        SERVED.set(Some(self.waker.clone()));
-        let mut lingers = LINGERS.take();
+        let mut lingers = match VISIT.take() {
+            Visit::Short => false,
+            Visit::Telling(_) => {
+                VISIT.set(Visit::Telling(Some(self.waker.clone())));
+                false
+            }
+            Visit::Lingering => true,
+        };
         for _ in 0..PIECES_MAX {
             let is_busy = seat.clerk.work() || std::mem::take(&mut lingers) && seat.clerk.linger();
             if !is_busy && seat.clerk.leave() {

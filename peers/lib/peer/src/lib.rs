@@ -26,7 +26,7 @@ pub mod tasks;
 pub use answer::{Answer, failure_of, fill_result};
 pub use clock::{Clock, SystemClock};
 pub use common::Common;
-pub use desk::{Clerk, Desk, linger};
+pub use desk::{Clerk, Desk, tell_and_linger};
 pub use effects::Effects;
 pub use event_loop::{Error, Event, Peer, Stepper, run, run_at_desk, run_with_clock, try_run_at_desk};
 pub use stop::Stop;

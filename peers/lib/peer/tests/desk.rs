@@ -210,15 +210,14 @@ fn who_lingers_does_what_comes_meanwhile_and_only_where_it_has_served() {
     let clerk = Dozing { port, lingered: lingered.clone(), worked: worked.clone() };
     let _desk = peer::Desk::open(&segment, FRONT, clerk, waker.clone(), &Stop::new());
     let counts = || (lingered.load(Ordering::Relaxed), worked.load(Ordering::Relaxed));
-    peer::linger();
+    peer::tell_and_linger(|| {}, || true);
     assert_eq!(counts(), (0, 0), "nobody was served");
+    peer::tell_and_linger(|| waker.call(), || false);
+    assert_eq!(counts(), (0, 1), "it would hold up somebody");
+    peer::tell_and_linger(|| waker.call(), || true);
+    assert_eq!(counts(), (1, 4), "called, before it lingers, and for what came");
     waker.call();
-    assert_eq!(counts(), (0, 1));
-    peer::linger();
-    assert_eq!(counts(), (1, 3), "before it lingers, and for what came");
-    peer::linger();
-    assert_eq!(counts(), (1, 3), "it has left");
-    waker.call();
-    peer::linger();
-    assert_eq!(counts(), (2, 5), "nothing came");
+    assert_eq!(counts(), (1, 5), "it has left");
+    peer::tell_and_linger(|| waker.call(), || true);
+    assert_eq!(counts(), (2, 7), "nothing came");
 }
