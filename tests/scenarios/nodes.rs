@@ -150,3 +150,19 @@ fn a_node_tells_who_it_is_with_and_without_its_stack() {
     stack.stop();
     assert!(stack.archipelago(&["node"]).done().contains("the stack does not run"));
 }
+
+#[test]
+fn a_stack_whose_writer_waits_for_another_node_stops_in_order() {
+    let (first, mut second) = TestStack::start_two();
+    let (mut ours, mut theirs) = (first.client(), second.client());
+    ours.create("volume1", Some(16 * MIB), None, None).unwrap();
+    ours.open("volume1").unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(move || theirs.write("volume1", 0, &pattern(2, 4096)));
+        locks_once(&first, |locks| locks[0]["waiting"].as_array().is_some_and(|all| all.len() == 1));
+        second.stop();
+        assert!(waiting.join().unwrap().is_err());
+    });
+    assert!(second.log().contains("stopped role=\"vlmcd\""), "{}", second.log());
+    assert!(!second.log().contains("does not stop"), "{}", second.log());
+}

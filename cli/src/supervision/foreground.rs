@@ -28,8 +28,10 @@ use super::{
 };
 use crate::{config::Configuration, failure::Failed, output};
 
-/// How long a role may take to stop before the process ends without it.
+/// How long a role may take to stop before the others are told to.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may still take when the others have stopped, before the process ends without it.
+const LATE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the main thread is told.
 enum Event {
@@ -246,17 +248,25 @@ impl Foreground {
         self.error.get_or_insert_with(|| Failed::new(format!("run {name}"), reason));
     }
 
-    /// Stops the roles in reverse order, each when the one after it has ended.
+    /// Stops the roles in reverse order, each when the one after it has ended. One that waits for what a role before it has
+    /// (a lock of another node, of the mapper) ends when that has stopped.
     fn stop(&mut self) {
+        let mut late = Vec::new();
         for role in (0..self.threads.len()).rev() {
-            if self.threads[role].stop() {
-                self.await_end(role);
+            if self.threads[role].stop() && !self.await_end(role, STOP_PATIENCE) {
+                late.push(role);
+            }
+        }
+        for role in late {
+            if !self.await_end(role, LATE_PATIENCE) {
+                self.fail(role, "it does not stop");
             }
         }
     }
 
-    fn await_end(&mut self, awaited: usize) {
-        let deadline = Instant::now() + STOP_PATIENCE;
+    /// Whether the role has ended in time.
+    fn await_end(&mut self, awaited: usize, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
         while self.threads[awaited].state() == State::Stopping {
             match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(Event::Ended { role, incarnation, error }) if self.threads[role].is(incarnation) => {
@@ -269,9 +279,10 @@ impl Foreground {
                     let _unheard = answers.send(self.answer(&order));
                 }
                 Ok(Event::Ended { .. } | Event::Proven { .. } | Event::Interrupted) => {}
-                Err(_) => return self.fail(awaited, "it does not stop"),
+                Err(_) => return false,
             }
         }
+        true
     }
 
     fn greeting(&self) -> String {
