@@ -30,6 +30,7 @@ pub fn run(stack: &Stack, job: &Job) -> Result<Report, Failure> {
     let (mut lane, target_bytes) = lane::open(stack, job)?;
     let block_count = job.block_count(target_bytes)?;
     let mut bench = Bench::new(job, block_count);
+    bench.put_in_data(&mut *lane)?;
     let start = Instant::now();
     bench.go(&mut *lane, Phase::Load, start)?;
     let seconds = start.elapsed().as_secs_f64();
@@ -38,6 +39,9 @@ pub fn run(stack: &Stack, job: &Job) -> Result<Report, Failure> {
     }
     Ok(bench.report(seconds))
 }
+
+/// What is written where nobody compares it.
+const DATA: u8 = 0xa5;
 
 /// What is being done.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +107,21 @@ impl<'a> Bench<'a> {
             faults: Faults::default(),
             scratch: vec![0; usize::try_from(job.io_bytes).unwrap_or(0)],
         }
+    }
+
+    /// Puts data into all buffers: a volume takes zeros another way, and what others left in a buffer is not for its volume.
+    fn put_in_data(&mut self, lane: &mut dyn Lane) -> Result<(), Failure> {
+        if self.job.write_percent == 0 || matches!(self.job.target, Target::Ping { .. }) {
+            return Ok(());
+        }
+        self.scratch.fill(DATA);
+        let buffers = (0..self.job.depth).map(|_| lane.buffer()).collect::<Result<Vec<_>, _>>()?;
+        for held in buffers {
+            let filled = held.write(0, &self.scratch);
+            lane.done(held);
+            filled.map_err(|error| Failure::new(ErrorKind::Invalid, error.to_string()))?;
+        }
+        Ok(())
     }
 
     /// Keeps requests under way until the phase is over and all are home.

@@ -24,6 +24,8 @@ enum Fault {
     Tear(u64),
     /// All fail.
     Fail,
+    /// Those that hold a zero fail.
+    RefuseZeros,
 }
 
 struct Played {
@@ -61,6 +63,9 @@ impl Played {
                     _ => {}
                 }
                 request.read(0, &mut bytes[at..at + size]).unwrap();
+                if self.fault == Fault::RefuseZeros && bytes[at..at + size].contains(&0) {
+                    return Err(Failure::new(ErrorKind::Invalid, "a zero"));
+                }
             }
             other => return Err(Failure::new(ErrorKind::Unsupported, format!("{other:?}"))),
         }
@@ -136,6 +141,12 @@ fn a_pass_touches_each_block_once_and_finds_it_right() {
         assert_eq!(report.faults.as_ref().unwrap().checked_blocks, 256);
         assert!(report.is_good(), "{report:?}");
     }
+}
+
+#[test]
+fn what_nobody_compares_is_data_and_no_zeros() {
+    let job = Job { depth: 8, write_percent: 100, ..Job::on_volume("volume1") };
+    assert_eq!(report_of(&job, Fault::RefuseZeros).unwrap().failed, 0);
 }
 
 #[test]
