@@ -38,6 +38,8 @@ pub(super) fn measure(board: &mut Board, place: &Place<'_>) -> Result<()> {
     let asked = Cell::new(0);
     for (name, size) in [LARGE, SPARSE] {
         let kind = if name == LARGE.0 { "full" } else { "sparse" };
+        // What is open already takes fewer steps: both begin closed.
+        close(&stack, SMALL.0);
         for (what, ask) in ASKS {
             let what = format!("{what} of {size}, {kind}");
             let ask = |volume| {
@@ -75,9 +77,13 @@ fn clone(stack: &Processes, volume: &str, number: u32) -> Result<Figure> {
 }
 
 fn open(stack: &Processes, volume: &str, _number: u32) -> Result<Figure> {
-    // It may be closed already.
-    crate::process::succeeds(&mut stack.command("vlmc", &["close", volume]));
+    close(stack, volume);
     stack.requests_of("open", &["open", volume])
+}
+
+/// It may be closed already.
+fn close(stack: &Processes, volume: &str) {
+    crate::process::succeeds(&mut stack.command("vlmc", &["close", volume]));
 }
 
 fn info(stack: &Processes, volume: &str, _number: u32) -> Result<Figure> {
