@@ -26,14 +26,17 @@ pub(crate) struct Reserve {
 impl Reserve {
     /// Puts by what is not there yet, as far as there is plenty of space.
     pub(crate) fn fill(&self, root: &Root) -> Result<()> {
-        let is_wanted = Space::of(root)?.is_plenty();
-        self.is_short.store(!is_wanted, Ordering::Relaxed);
-        let missing = (0..FILES).map(path_of).filter(|_| is_wanted);
-        for path in missing {
-            if root.stat(&path)?.is_none() {
+        self.is_short.store(true, Ordering::Relaxed);
+        if !Space::of(root)?.is_plenty() {
+            return Ok(());
+        }
+        for path in (0..FILES).map(path_of) {
+            // Empty if we died over it.
+            if root.stat(&path)?.is_none_or(|found| found.st_size == 0) {
                 put_by(root, &path)?;
             }
         }
+        self.is_short.store(false, Ordering::Relaxed);
         Ok(())
     }
 
